@@ -1,0 +1,1 @@
+"""The library of the book *Inside LLM Architectures*: each module is what one chapter explains."""

@@ -1,0 +1,169 @@
+"""The widget base: one ES module for a live kernel (anywidget) and for a static page."""
+
+import html
+import itertools
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+FOLDER = Path(__file__).parent
+STYLE = FOLDER.parent / "style.css"
+_NUMBERS_LIMIT = 60_000
+
+Real = int | float
+"""Said in full, since the tests check types at run time and an int is no float there."""
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A control with ordered stops; `start` is the index of the first one shown."""
+
+    name: str
+    label: str
+    values: Sequence[Real]
+    start: int = 0
+    labels: Sequence[str] | None = None
+
+    def spec(self) -> dict[str, Any]:
+        shown = self.labels or [f"{value:g}".replace("-", "−") for value in self.values]
+        return {"kind": "slider", "label": self.label, "labels": list(shown)}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A control with named options."""
+
+    name: str
+    label: str
+    values: Sequence[str]
+    start: int = 0
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "choice", "label": self.label, "labels": list(self.values)}
+
+
+def source(kind: str) -> str:
+    """The ES module of one kind of picture, with the drawing functions that all kinds share."""
+    parts = [(FOLDER / file).read_text(encoding="utf-8") for file in ("draw.js", f"{kind}.js")]
+    return "\n".join(parts)
+
+
+def static_script() -> str:
+    """The script that runs every widget of a static page: all kinds of picture and their host."""
+    kinds = sorted(file.stem for file in FOLDER.glob("*.js") if file.stem not in ("draw", "host"))
+    modules = json.dumps({kind: source(kind) for kind in kinds})
+    host = (FOLDER / "host.js").read_text(encoding="utf-8")
+    return f"(() => {{\nconst MODULES = {modules};\n{host}}})();\n"
+
+
+class StaticWidget(anywidget.AnyWidget):
+    """An anywidget that also carries a text/html view of itself.
+
+    A notebook front end shows the live view; the built page takes text/html, the widget's state,
+    for which `static_script` runs the very same ES module without a kernel.
+    """
+
+    _css = STYLE.read_text(encoding="utf-8")
+    spec = traitlets.Dict().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
+
+    kind = ""
+    """Which ES module draws it: the stem of the .js file in this folder."""
+    _shared: Sequence[str] = ("spec", "alt")
+
+    def static_html(self) -> str:
+        """The state as HTML, and a sentence for readers without JavaScript."""
+        state = {name: getattr(self, name) for name in self._shared}
+        # "<" is escaped so that no text inside can close the script element.
+        payload = json.dumps(state, separators=(",", ":"), ensure_ascii=False)
+        payload = payload.replace("<", "\\u003c")
+        return (
+            f'<div class="lm-widget" data-kind="{self.kind}"><p>{html.escape(self.alt)}</p>'
+            f'<script type="application/json">{payload}</script></div>'
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.alt!r})"  # the default holds an address
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/html": self.static_html(), "text/plain": repr(self)}, metadata
+
+
+class NotebookStyle(StaticWidget):
+    """Gives a live notebook the style of the book's outputs; a built page has it already."""
+
+    _esm = "export default { render() {} };"
+
+    def static_html(self) -> str:
+        return ""
+
+    def __repr__(self) -> str:
+        return ""
+
+
+class Explorer(StaticWidget):
+    """A picture with controls: one precomputed frame for each combination of their stops."""
+
+    frames = traitlets.List().tag(sync=True)
+    at = traitlets.List().tag(sync=True)
+    """The chosen stop of each control; Python may read it, set it and observe it."""
+
+    _shared = ("spec", "alt", "frames", "at")
+
+    def _fill(
+        self,
+        controls: Sequence[Slider | Choice],
+        spec: dict[str, Any],
+        frame: Callable[..., dict[str, Any]],
+        alt: str,
+    ) -> None:
+        """Computes every frame; the last control varies fastest."""
+        if not alt.strip():
+            raise ValueError("a widget needs an alt text")
+        for control in controls:
+            if not 0 <= control.start < len(control.values):
+                raise ValueError(
+                    f"control {control.name!r} starts at stop {control.start}, "
+                    f"expected 0 to {len(control.values) - 1}"
+                )
+        names = [control.name for control in controls]
+        stops = itertools.product(*(control.values for control in controls))
+        frames = [rounded(frame(**dict(zip(names, stop, strict=True)))) for stop in stops]
+        if (count := count_numbers(frames)) > _NUMBERS_LIMIT:
+            raise ValueError(f"{count:,} numbers in a widget, expected at most {_NUMBERS_LIMIT:,}")
+        self.spec = rounded({**spec, "controls": [control.spec() for control in controls]})
+        self.alt, self.frames = alt, frames
+        self.at = [control.start for control in controls]
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to four significant digits, as any CPU reproduces them; NaN and Inf become gaps."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        short = float(f"{value:.4g}")
+        return int(short) if short == int(short) else short
+    return value
+
+
+def count_numbers(value: Any) -> int:
+    """How many numbers a nested structure holds."""
+    if isinstance(value, dict):
+        return sum(count_numbers(item) for item in value.values())
+    if isinstance(value, list):
+        return sum(count_numbers(item) for item in value)
+    return int(isinstance(value, int | float))
