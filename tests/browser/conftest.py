@@ -1,0 +1,203 @@
+"""A headless Chromium without a network, a local web server, and the list of pages."""
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost",  # no network but this machine
+]
+SETTLED = """[...document.querySelectorAll('.lm-widget')]
+    .every(widget => widget.dataset.ready || widget.dataset.error)"""
+TOTALS: Counter[str] = Counter()
+WEIGHTS: dict[str, int] = {}
+
+
+def chapters() -> list[str]:
+    """The pages that _toc.yml lists, in order."""
+    found: list[str] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            found.extend(str(node[key]) for key in ("root", "file") if key in node)
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
+    return found
+
+
+def stored_html(chapter: str) -> str:
+    """Every HTML output that a chapter's notebook stores; empty for a Markdown page."""
+    path = ROOT / f"{chapter}.ipynb"
+    if not path.exists():
+        return ""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+
+
+@dataclass
+class Visit:
+    """One page, opened, and what the browser said about it."""
+
+    page: Page
+    chapter: str
+    complaints: list[str] = field(default_factory=list)
+    external: list[str] = field(default_factory=list)
+    requested: set[str] = field(default_factory=set)
+
+    def watch(self, base: str) -> None:
+        """Collects console messages, errors and requests from now on."""
+
+        def request(sent: Any) -> None:
+            self.requested.add(sent.url.split("?")[0].split("#")[0])
+            if not sent.url.startswith((base, "data:", "blob:")):
+                self.external.append(sent.url)
+
+        def console(message: Any) -> None:
+            if message.type in ("error", "warning"):
+                self.complaints.append(f"console {message.type}: {message.text}")
+
+        def refused(answer: Any) -> str:
+            return f"{answer.status}: {answer.url}"
+
+        page = self.page
+        page.on("request", request)
+        page.on("console", console)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("requestfailed", lambda sent: self.complaints.append(f"not loaded: {sent.url}"))
+        page.on("response", lambda answer: answer.ok or self.complaints.append(refused(answer)))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """An installed Chromium or Chrome, else Playwright's own."""
+    installed = next(filter(None, map(shutil.which, (*CHROMIUMS, MAC_CHROME))), None)
+    with sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(executable_path=installed, args=ARGUMENTS)
+        except Error as error:
+            first = str(error).strip().splitlines()[0]
+            pytest.fail(
+                "no Chromium to test the pages with: install Debian's package `chromium` "
+                f"(apt-get install chromium) or run `playwright install chromium` ({first})",
+                pytrace=False,
+            )
+        yield chromium
+        chromium.close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class _QuietServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A browser that leaves a page hangs up; that is no error."""
+
+
+@pytest.fixture(scope="session")
+def bases() -> Iterator[dict[str, str]]:
+    """Where the book is for a reader with a web server, and for one with a folder."""
+    if not (HTML / "index.html").exists():
+        pytest.fail("the book is not built: run `make book` first", pytrace=False)
+    handler = functools.partial(_Quiet, directory=str(HTML))
+    server = _QuietServer(("localhost", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {"http": f"http://localhost:{server.server_port}/", "file": HTML.as_uri() + "/"}
+    server.shutdown()
+
+
+@pytest.fixture(scope="session", params=chapters())
+def chapter(request: pytest.FixtureRequest) -> str:
+    """Each page of the book; for the whole session, so that all tests of one page run together."""
+    return str(request.param)
+
+
+class Visits:
+    """Opens pages, and keeps those of one chapter open while its tests run."""
+
+    def __init__(self, browser: Browser, bases: dict[str, str]) -> None:
+        self.browser, self.bases = browser, bases
+        self.opened: dict[str, Visit] = {}
+
+    def __call__(self, scheme: str, chapter: str, *, width: int = 1280, **context: Any) -> Visit:
+        """The page by "http" or "file", settled: formulas set, widgets started, folds open."""
+        if any(visit.chapter != chapter for visit in self.opened.values()):
+            self.close()
+        key = f"{scheme} {width} {context}"
+        if key not in self.opened:
+            size = {"width": width, "height": 900}
+            page = self.browser.new_context(viewport=size, **context).new_page()
+            self.opened[key] = Visit(page, chapter)
+            self.opened[key].watch(self.bases[scheme])
+            page.goto(f"{self.bases[scheme]}{chapter}.html", wait_until="load")
+            self.settle(self.opened[key])
+        return self.opened[key]
+
+    def settle(self, visit: Visit) -> None:
+        """Waits until the page has drawn itself."""
+        visit.page.wait_for_url("**/*.html*")
+        if visit.chapter == "index":  # sends the reader on to the first chapter
+            visit.page.wait_for_url(f"**/{chapters()[0]}.html*")
+        visit.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        visit.page.evaluate("window.MathJax?.startup?.promise")
+        try:
+            visit.page.wait_for_function(SETTLED, timeout=10_000)
+        except Error:
+            visit.complaints.append("a widget did not start within 10 s")
+
+    def close(self) -> None:
+        """Closes every page."""
+        for visit in self.opened.values():
+            visit.page.context.close()
+        self.opened.clear()
+
+
+@pytest.fixture(scope="session")
+def visit(browser: Browser, bases: dict[str, str]) -> Iterator[Visits]:
+    """Opens a page of the book: `visit("http", chapter, width=375)`."""
+    visits = Visits(browser, bases)
+    yield visits
+    visits.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the browser saw, in numbers."""
+    if not TOTALS:
+        return
+    size = sum(path.stat().st_size for path in HTML.rglob("*") if path.is_file())
+    heaviest, weight = max(WEIGHTS.items(), key=lambda item: item[1], default=("none", 0))
+    counts = ", ".join(f"{name} {number}" for name, number in TOTALS.items())
+    terminalreporter.write_line(f"browser: {counts}")
+    terminalreporter.write_line(
+        f"size: {size / 1e6:.1f} MB in all; heaviest page {heaviest}, "
+        f"{weight / 1e6:.2f} MB with all it loads (not compressed)"
+    )

@@ -1,0 +1,127 @@
+"""Every page: silent, self-contained, whole links, on a phone, and still for who wants it so."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+
+from tests.browser.conftest import HTML, TOTALS, WEIGHTS, stored_html
+
+pytestmark = pytest.mark.browser
+SCHEMES = ("http", "file")
+PICTURES = (Path(__file__).parent / "pictures.js").read_text(encoding="utf-8")
+
+
+def inspect(visit: Any, bases: Any, scheme: str, name: str) -> None:
+    """Reads the page to its end; nothing may be asked of another machine, nothing go wrong."""
+    opened = visit(scheme, name)
+    opened.page.mouse.wheel(0, 100_000)  # what loads late loads now
+    opened.page.wait_for_load_state("networkidle")
+    TOTALS["pages opened"] += 1
+    TOTALS["external requests"] += len(opened.external)
+    TOTALS["console and page errors"] += len(opened.complaints)
+    if scheme == "http":
+        files = [HTML / unquote(url.removeprefix(bases["http"])) for url in opened.requested]
+        WEIGHTS[name] = sum(path.stat().st_size for path in files if path.is_file())
+    assert opened.external == []
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_chapter_is_quiet_and_self_contained(
+    visit: Any, bases: Any, scheme: str, chapter: str
+) -> None:
+    inspect(visit, bases, scheme, chapter)
+
+
+@pytest.mark.parametrize("name", ["index", "search", "genindex"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_other_page_is_quiet_and_self_contained(
+    visit: Any, bases: Any, scheme: str, name: str
+) -> None:
+    inspect(visit, bases, scheme, name)
+
+
+def test_formulas_are_set(visit: Any, chapter: str) -> None:
+    opened = visit("file", chapter)
+    waiting = opened.page.locator(".math:not(:has(mjx-container))").count()
+    broken = opened.page.locator("mjx-merror").count()
+    assert (waiting, broken) == (0, 0)
+
+
+def test_phone_does_not_scroll_sideways(visit: Any, chapter: str) -> None:
+    opened = visit("http", chapter, width=375)
+    wide = opened.page.evaluate(
+        """() => {
+          const root = document.documentElement, room = root.clientWidth;
+          if (root.scrollWidth <= room) return [];
+          return [`${root.scrollWidth} px`, ...[...document.body.querySelectorAll('*')]
+            .filter(e => e.getBoundingClientRect().right > room + 1)
+            .map(e => e.tagName + '.' + e.getAttribute('class'))].slice(0, 6);
+        }"""
+    )
+    assert wide == []
+
+
+def test_nothing_moves_for_who_prefers_it_so(visit: Any, chapter: str) -> None:
+    opened = visit("http", chapter, reduced_motion="reduce")
+    for control in opened.page.locator(".lm-widget input[type=range]").all():
+        control.focus()
+        opened.page.keyboard.press("ArrowRight")
+        assert opened.page.evaluate("document.getAnimations().length") == 0
+    moving = opened.page.evaluate(
+        """() => [...document.querySelectorAll('.bd-article *')].filter(e => {
+          const style = getComputedStyle(e);
+          return style.animationName !== 'none' || parseFloat(style.transitionDuration) > 0.01;
+        }).map(e => e.className).slice(0, 5)"""
+    )
+    assert moving == []
+
+
+def test_every_stored_figure_reaches_the_page(visit: Any, chapter: str) -> None:
+    stored = stored_html(chapter)
+    opened = visit("file", chapter)
+    for name in ("lm-widget", "lm-plot", "lm-claim", "lm-table"):
+        # The opening tag, since scripts and styles name these classes too.
+        expected = stored.count(f'class="{name}"') + stored.count(f'class="{name} ')
+        assert opened.page.locator(f".{name}").count() == expected, name
+
+
+def test_every_picture_has_a_name(visit: Any, chapter: str) -> None:
+    opened = visit("file", chapter)
+    nameless = opened.page.evaluate(PICTURES)
+    assert nameless == []
+
+
+class _Anchors(HTMLParser):
+    """Collects the targets and the links of one page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids.update(value for key in ("id", "name") if (value := values.get(key)))
+        if tag in ("a", "link", "script", "img", "source"):
+            self.links += [value for key in ("href", "src") if (value := values.get(key))]
+
+
+def test_internal_links_resolve(chapter: str) -> None:
+    page = HTML / f"{chapter}.html"
+    broken = []
+    for link in _Anchors(page).links:
+        address, fragment = urldefrag(link)
+        if urlsplit(address).scheme or address.startswith("//"):
+            continue
+        target = (page.parent / unquote(urlsplit(address).path)).resolve() if address else page
+        known = target.is_file() and (
+            not fragment or target.suffix != ".html" or unquote(fragment) in _Anchors(target).ids
+        )
+        if not known:
+            broken.append(link)
+    assert broken == []

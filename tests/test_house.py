@@ -1,0 +1,198 @@
+"""The rules of the house: what may import what, how long things are, what a notebook must hold."""
+
+import ast
+import importlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "llmlib").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
+MODELS = {"decoder", "encoder", "encoder_decoder", "pretrained"}
+PARTS = {
+    *("tokenization", "normalization", "activations", "position_encoding", "attention"),
+    *("sparse_attention", "flash_attention", "kv_cache", "sampling"),
+}
+CLAIM_MIME = "application/vnd.llmlib.claim+json"
+FILE_LINES, FUNCTION_LINES, CELL_LINES = 400, 40, 25
+CONTRACT = {
+    "llmlib.normalization": ["layer_norm", "rms_norm", "LayerNorm", "RMSNorm"],
+    "llmlib.activations": [
+        *("relu", "gelu", "swish", "glu", "reglu", "geglu", "swiglu"),
+        *("FeedForward", "GatedFeedForward"),
+    ],
+    "llmlib.training": ["train"],
+    "llmlib.model_cards": ["CARDS", "card"],
+    "llmlib.book": ["claim", "exercise", "use_style"],
+}
+
+
+def dotted(path: Path) -> str:
+    """llmlib/book/claim.py -> llmlib.book.claim"""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {dotted(path): path for path in MODULES}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of llmlib that a file imports, wherever in the file it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write it whole"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in NAMES else str(node.module))
+    return {name for name in found if name in NAMES} - {dotted(path)}
+
+
+def reaches(start: str) -> set[str]:
+    """Everything that a module imports, directly or through others."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in imports(NAMES[waiting.pop()]) - seen:
+            seen.add(name)
+            waiting.append(name)
+    return seen
+
+
+def room(name: str) -> str:
+    """llmlib.flash_attention.blocked -> flash_attention"""
+    return [*name.split("."), ""][1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_point_down_and_make_no_circle(name: str) -> None:
+    below = reaches(name)
+    assert name not in below, "imports itself in a circle"
+    rooms = {room(other) for other in below}
+    if room(name) != "book":
+        assert "book" not in rooms
+    if room(name) in PARTS:
+        assert not rooms & MODELS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_and_functions_are_short(name: str) -> None:
+    text = NAMES[name].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            documented = ast.get_docstring(node) is not None and len(node.body) > 1
+            skipped = node.body[0].end_lineno - node.body[0].lineno + 1 if documented else 0
+            assert node.end_lineno - node.lineno + 1 - skipped <= FUNCTION_LINES, node.name
+
+
+@pytest.mark.parametrize("module", CONTRACT)
+def test_public_names_are_there(module: str) -> None:
+    loaded = importlib.import_module(module)
+    assert [name for name in CONTRACT[module] if not hasattr(loaded, name)] == []
+
+
+# --- notebooks ------------------------------------------------------------------------------
+
+
+def cells(path: Path) -> list[dict[str, Any]]:
+    """The cells of a notebook, their source as one string."""
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [{**cell, "source": "".join(cell["source"])} for cell in found]
+
+
+def code(path: Path) -> list[dict[str, Any]]:
+    """The code cells of a notebook."""
+    return [cell for cell in cells(path) if cell["cell_type"] == "code"]
+
+
+def claims(source: str) -> Iterator[ast.Call]:
+    """The calls of `claim` in a cell; lines of IPython's own syntax are left out."""
+    plain = "\n".join(line for line in source.split("\n") if not line.startswith(("%", "!")))
+    for node in ast.walk(ast.parse(plain)):
+        name = getattr(node, "func", None)
+        if isinstance(node, ast.Call) and getattr(name, "id", getattr(name, "attr", "")) == "claim":
+            yield node
+
+
+def argument(call: ast.Call, position: int, name: str) -> ast.expr:
+    """An argument of a call, by its place or its name."""
+    named = [keyword.value for keyword in call.keywords if keyword.arg == name]
+    return named[0] if named else call.args[position]
+
+
+def stored_claims(path: Path) -> list[str]:
+    """The ids of the claims that a notebook's outputs hold, loops included."""
+    outputs = [output.get("data", {}) for cell in code(path) for output in cell["outputs"]]
+    return [str(data[CLAIM_MIME]["id"]) for data in outputs if CLAIM_MIME in data]
+
+
+def every_notebook(test: Any) -> Any:
+    """Runs a test once for each chapter."""
+    return pytest.mark.parametrize("path", NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])(test)
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
+
+
+@every_notebook
+def test_cells_are_short_and_were_run(path: Path) -> None:
+    for cell in code(path):
+        first = cell["source"].split("\n")[0]
+        assert len(cell["source"].splitlines()) <= CELL_LINES, first
+        # A cell without a count is never compared with what it gives today.
+        assert cell["execution_count"] is not None, f"never run: {first}"
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error", first
+            assert output.get("name") != "stderr", f"writes to stderr: {first}"
+
+
+@every_notebook
+def test_claims_measure_something(path: Path) -> None:
+    for cell in code(path):
+        for call in claims(cell["source"]):
+            parts = list(ast.walk(argument(call, 2, "measured")))
+            assert any(isinstance(part, ast.Name | ast.Call) for part in parts), ast.unparse(call)
+
+
+@every_notebook
+def test_claims_bear_the_name_of_their_chapter(path: Path) -> None:
+    ids = stored_claims(path)
+    assert ids, "a chapter proves something"
+    assert [name for name in ids if name.split(".")[0] != path.stem] == []
+
+
+def test_claim_ids_are_unique() -> None:
+    counts = Counter(name for path in NOTEBOOKS for name in stored_claims(path))
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+# --- what the book promises to cover --------------------------------------------------------
+
+
+def test_every_promised_row_is_covered_and_every_erratum_proven() -> None:
+    """tests/coverage.tsv holds one row a line: its id, a tab, its topic."""
+    lines = (ROOT / "tests" / "coverage.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
+    assert rows
+    assert all(len(row) == 2 for row in rows), "each row is an id, a tab, a topic"
+    assert [name for name, count in Counter(row[0] for row in rows).items() if count > 1] == []
+    covered, unproven = set(), []
+    for path in NOTEBOOKS:
+        for cell in cells(path):
+            tags = cell["metadata"].get("tags", [])
+            covered.update(tag.split(":", 1)[1] for tag in tags if ":" in tag)
+            errata = [tag for tag in tags if tag.startswith("erratum:")]
+            is_code = cell["cell_type"] == "code"
+            if errata and not (is_code and list(claims(cell["source"]))):
+                unproven += errata
+    assert [row[0] for row in rows if row[0] not in covered] == []
+    assert unproven == []
