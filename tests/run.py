@@ -100,6 +100,8 @@ def notebooks() -> Result:
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"]
     spread = ["-n", str(jobs), "--dist", "loadfile"]  # a notebook's cells share a kernel
+    settings = ROOT / "_build" / "ipython"  # not the reader's own, which may change outputs
+    settings.mkdir(parents=True, exist_ok=True)
     return pytest_stage(
         "notebooks",
         *nbval,
@@ -107,7 +109,7 @@ def notebooks() -> Result:
         *files,
         OMP_NUM_THREADS=threads,
         PYTHONPATH=str(ROOT),
-        IPYTHONDIR=str(ROOT / "_build" / "ipython"),
+        IPYTHONDIR=str(settings),
     )
 
 

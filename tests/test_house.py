@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,3 +197,15 @@ def test_every_promised_row_is_covered_and_every_erratum_proven() -> None:
                 unproven += errata
     assert [row[0] for row in rows if row[0] not in covered] == []
     assert unproven == []
+
+
+def test_every_cited_key_is_in_the_bibliography() -> None:
+    """Docstrings (`Source: key`) and model cards name papers by their key."""
+    bibliography = (ROOT / "chapters" / "references.bib").read_text(encoding="utf-8")
+    known = set(re.findall(r"^@\w+\{([^,]+),", bibliography, re.M))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in MODULES)
+    sources = re.findall(r"Source: ([^\n]*)|source=\"([^\"]*)\"", text)
+    key = r"\b[a-z]+(?:19|20)\d\d[a-z0-9]*\b"
+    cited = {name for source in sources for part in source for name in re.findall(key, part)}
+    assert cited
+    assert sorted(cited - known) == []

@@ -148,7 +148,9 @@ def set_environment(jobs: int) -> None:
     )
     # More threads than cores make torch several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
-    os.environ.setdefault("IPYTHONDIR", str(Path("_build/ipython").absolute()))
+    settings = Path("_build/ipython").absolute()
+    settings.mkdir(parents=True, exist_ok=True)  # IPython warns when its parent is missing
+    os.environ.setdefault("IPYTHONDIR", str(settings))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -105,6 +105,8 @@ function controls(model, parent) {
       model.save_changes();
     });
     const output = control.kind === "slider" ? html("output", {}, row) : null;
+    // Room for the longest label, so that the slider does not change its length while it moves.
+    if (output) output.style.minWidth = `${Math.max(...control.labels.map((label) => label.length)) + 1}ch`;
     return { control, input, output };
   });
   return () => rows.forEach(({ control, input, output }, index) => {

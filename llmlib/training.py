@@ -1,0 +1,276 @@
+"""The small trainer that the book's experiments share, and batches of characters to train on.
+
+One loop: AdamW, a linear warm-up, a constant or cosine schedule, optional clipping, and a history
+of what happened. A run that reaches NaN or infinity ends there and says so: some experiments are
+about exactly that. Not here: mixed precision, several devices, checkpoints on disk.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]  # inputs, targets
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def next_token_loss(
+    logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy in nats: -log of the probability given to the token that came next."""
+    return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+
+
+@dataclass
+class History:
+    """What `train` recorded: one entry a step, in order.
+
+    losses are before the step's update; learning_rates are those of the update; gradient_norms are
+    Euclidean, over all parameters, before clipping. diverged_at is the step (from 0) whose loss or
+    gradient was not finite, or None.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
+    diverged_at: int | None = None
+
+    def record(self, loss: float, learning_rate: float, gradient_norm: float) -> bool:
+        """Append one step; return whether it was finite, and note the divergence if it was not."""
+        self.losses.append(loss)
+        self.learning_rates.append(learning_rate)
+        self.gradient_norms.append(gradient_norm)
+        finite = math.isfinite(loss) and math.isfinite(gradient_norm)
+        if not finite:
+            self.diverged_at = len(self.losses) - 1
+        return finite
+
+    def final_loss(self, last: int = 20) -> float:
+        """Mean of the last losses; infinity for a run that diverged, which loses every comparison.
+
+        Raises: ValueError if last is not positive, or there are no losses.
+        """
+        if last < 1 or not self.losses:
+            raise ValueError(f"last is {last} over {len(self.losses)} losses, expected 1 or more")
+        if self.diverged_at is not None:
+            return math.inf
+        tail = self.losses[-last:]
+        return math.fsum(tail) / len(tail)
+
+
+def learning_rate(
+    step: int, *, lr: float, steps: int, warmup_steps: int, schedule: str = "constant"
+) -> float:
+    """The learning rate at a step (from 0): linear warm-up to lr, then constant or half a cosine.
+
+    Warm-up: lr * (step + 1) / warmup_steps, so the first step already moves. Cosine: from lr at the
+    end of the warm-up towards 0, which it would reach at `steps`.
+
+    Source: vaswani2017attention for the warm-up, loshchilov2017sgdr for the cosine.
+    """
+    if step < warmup_steps:
+        return lr * (step + 1) / warmup_steps
+    if schedule == "constant":
+        return lr
+    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    steps: int,
+    *,
+    lr: float = 1e-3,
+    warmup_steps: int = 0,
+    schedule: Literal["constant", "cosine"] = "constant",
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    loss: Loss = next_token_loss,
+    on_step: Callable[[int, nn.Module], object] | None = None,
+) -> History:
+    """Train a model in place with AdamW and return what happened at each step.
+
+    Deterministic: the model's weights and the batches decide everything. With weight_decay=0 AdamW
+    is Adam. Only `steps` batches are drawn, so an endless iterator is welcome.
+
+    Args:
+        batches: pairs (inputs, targets), moved to the model's device.
+        steps: number of updates.
+        lr, warmup_steps, schedule: as in `learning_rate`.
+        clip_norm: gradients with a larger norm are scaled down to it; None leaves them alone.
+        loss: (model output, targets) to a scalar.
+        on_step: called as on_step(step, model) after each update.
+
+    Raises:
+        ValueError: an impossible setting, a model without parameters, or too few batches.
+            Divergence is no error: see History.diverged_at.
+
+    Source: loshchilov2019adamw; pascanu2013difficulty for clipping.
+    """
+    _check_settings(steps, lr, warmup_steps, schedule, betas, weight_decay, clip_norm)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("the model has no trainable parameters")
+    # One kernel for all parameters: small models spend more time on launching than on arithmetic.
+    optimizer = torch.optim.AdamW(parameters, betas=betas, weight_decay=weight_decay, fused=True)
+    history = History()
+    model.train()
+    for step, batch in enumerate(itertools.islice(batches, steps)):
+        rate = learning_rate(step, lr=lr, steps=steps, warmup_steps=warmup_steps, schedule=schedule)
+        value, norm = _backward(model, parameters, batch, loss)
+        if not history.record(value.item(), rate, norm.item()):
+            return history  # an update would only spread the NaN over the weights
+        if clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+        if on_step is not None:
+            on_step(step, model)
+    if len(history.losses) < steps:
+        raise ValueError(f"batches ended after {len(history.losses)} of {steps} steps")
+    return history
+
+
+def _backward(
+    model: nn.Module, parameters: list[nn.Parameter], batch: Batch, loss: Loss
+) -> tuple[Tensor, Tensor]:
+    """Fill the gradients of one batch; return its loss and their total norm."""
+    for parameter in parameters:
+        parameter.grad = None
+    inputs, targets = (part.to(parameters[0].device) for part in batch)
+    value = loss(model(inputs), targets)
+    value.backward()
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return value.detach(), norm
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], n: int, loss: Loss = next_token_loss
+) -> float:
+    """Mean loss over n batches in evaluation mode, without touching the weights.
+
+    Raises: ValueError if n is not positive or the batches end before.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}, expected at least 1")
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    values = [
+        loss(model(inputs.to(device)), targets.to(device)).item()
+        for inputs, targets in itertools.islice(batches, n)
+    ]
+    model.train(was_training)
+    if len(values) < n:
+        raise ValueError(f"batches ended after {len(values)} of {n}")
+    return math.fsum(values) / n
+
+
+class Characters:
+    """A text as character ids, its last part held out, and endless random batches of it.
+
+    Ids follow the sorted order of the characters that occur; the held-out part is the end of the
+    text, so no training batch has seen any of it.
+
+    Args:
+        text: the whole text.
+        held_out: share of the text, between 0 and 1, kept for evaluation.
+
+    Raises: ValueError for a share outside (0, 1), or a text too short to split.
+    """
+
+    def __init__(self, text: str, held_out: float = 0.1) -> None:
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out is {held_out}, expected a share between 0 and 1")
+        if len(text) < 2:
+            raise ValueError(f"the text has {len(text)} characters, expected at least 2")
+        self.alphabet = "".join(sorted(set(text)))
+        self._codes = _code_points(self.alphabet)
+        ids = self.encode(text)
+        cut = min(max(1, round(len(text) * (1 - held_out))), len(text) - 1)
+        self.train, self.held_out = ids[:cut], ids[cut:]
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.alphabet)
+
+    def encode(self, text: str) -> Int[Tensor, " length"]:
+        """Ids of the characters. Raises: ValueError for a character that the text did not hold."""
+        unknown = set(text) - set(self.alphabet)
+        if unknown:
+            raise ValueError(f"unknown characters {sorted(unknown)}, expected {self.alphabet!r}")
+        return torch.searchsorted(self._codes, _code_points(text))
+
+    def decode(self, ids: list[int] | Int[Tensor, " length"]) -> str:
+        """The text of the ids. Raises: ValueError for an id outside the alphabet."""
+        numbers = ids.tolist() if isinstance(ids, Tensor) else ids
+        wrong = [i for i in numbers if not 0 <= i < self.vocab_size]
+        if wrong:
+            raise ValueError(f"ids {wrong[:5]}, expected 0 to {self.vocab_size - 1}")
+        return "".join(self.alphabet[i] for i in numbers)
+
+    def batches(
+        self, batch: int, seq: int, seed: int, part: Literal["train", "held_out"] = "train"
+    ) -> Iterator[Batch]:
+        """Endless pairs (inputs, targets), both (batch, seq): targets are the next characters.
+
+        Raises: ValueError for sizes below 1 or a part shorter than seq + 1.
+        """
+        if part not in ("train", "held_out"):
+            raise ValueError(f"part is {part!r}, expected 'train' or 'held_out'")
+        ids = self.train if part == "train" else self.held_out
+        if batch < 1 or seq < 1 or len(ids) < seq + 1:
+            raise ValueError(
+                f"batch {batch}, seq {seq}: expected both positive and seq + 1 at most {len(ids)}, "
+                f"the length of the {part} part"
+            )
+        return _windows(ids, batch, seq, torch.Generator().manual_seed(seed))
+
+
+def _code_points(text: str) -> Int[Tensor, " length"]:
+    """Unicode numbers of the characters, without a Python loop over a text of millions."""
+    data = bytearray(text.encode("utf-32-le", errors="surrogatepass"))
+    return torch.frombuffer(data, dtype=torch.int32) if data else torch.empty(0, dtype=torch.int32)
+
+
+def _windows(
+    ids: Int[Tensor, " length"], batch: int, seq: int, generator: torch.Generator
+) -> Iterator[Batch]:
+    steps = torch.arange(seq + 1)
+    while True:
+        starts = torch.randint(len(ids) - seq, (batch, 1), generator=generator)
+        window = ids[starts + steps]
+        yield window[:, :-1], window[:, 1:]
+
+
+def _check_settings(
+    steps: int,
+    lr: float,
+    warmup_steps: int,
+    schedule: str,
+    betas: tuple[float, float],
+    weight_decay: float,
+    clip_norm: float | None,
+) -> None:
+    if steps < 1:
+        raise ValueError(f"steps is {steps}, expected at least 1")
+    if not 0 < lr < math.inf:  # also false for NaN
+        raise ValueError(f"lr is {lr}, expected a positive number")
+    if not 0 <= warmup_steps <= steps:
+        raise ValueError(f"warmup_steps is {warmup_steps}, expected 0 to {steps} (steps)")
+    if schedule not in ("constant", "cosine"):
+        raise ValueError(f"schedule is {schedule!r}, expected 'constant' or 'cosine'")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"betas are {betas}, expected two numbers from 0 up to, not including, 1")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay is {weight_decay}, expected 0 or more")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm is {clip_norm}, expected a positive number or None")
