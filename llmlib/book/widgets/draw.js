@@ -92,7 +92,11 @@ function axisLabels(root, panel, { left, right, top, bottom, width, height }) {
 /** One row per control; every change writes the trait `at`, and whoever listens redraws. */
 function controls(model, parent) {
   const box = html("div", { class: "lm-controls" }, parent);
-  const rows = model.get("spec").controls.map((control, index) => {
+  const all = model.get("spec").controls;
+  // Room for the longest label, so that sliders are equally long and stay so while they move.
+  const sliders = all.filter((control) => control.kind === "slider");
+  const longest = Math.max(0, ...sliders.flatMap((control) => control.labels.map((label) => label.length)));
+  const rows = all.map((control, index) => {
     const row = html("label", { class: "lm-control" }, box);
     html("span", { class: "lm-name" }, row, control.label);
     const input = control.kind === "choice" ? options(row, control) : slider(row, control);
@@ -105,8 +109,7 @@ function controls(model, parent) {
       model.save_changes();
     });
     const output = control.kind === "slider" ? html("output", {}, row) : null;
-    // Room for the longest label, so that the slider does not change its length while it moves.
-    if (output) output.style.minWidth = `${Math.max(...control.labels.map((label) => label.length)) + 1}ch`;
+    if (output) output.style.minWidth = `${longest + 1}ch`;
     return { control, input, output };
   });
   return () => rows.forEach(({ control, input, output }, index) => {
