@@ -32,6 +32,17 @@ UNUSED = [
     "_static/vendor/fontawesome/webfonts/*.ttf",  # the style names woff2 first
     "objects.inv",
 ]
+# The first chapter lies in a folder. The empty icon keeps a browser from asking the server for one.
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><title>{title}</title>
+<link rel="icon" href="data:,">
+<meta http-equiv="refresh" content="0; url={page}">
+</head>
+<body><a href="{page}">{title}</a></body>
+</html>
+"""
 PROGRESS = re.compile(r"(reading sources|writing output)\.*\s*\[\s*(\d+)%\]\s*(\S*)")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -63,6 +74,8 @@ def write_own_files(app: Any) -> None:
     static.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(STYLE, static / "lm-style.css")
     (static / "lm-widgets.js").write_text(static_script(), encoding="utf-8")
+    first = INDEX.format(title=app.config.html_title, page=f"{app.config.root_doc}.html")
+    (Path(app.outdir) / "index.html").write_text(first, encoding="utf-8")
 
 
 def remove_unused(pages: Path) -> None:
