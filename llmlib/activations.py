@@ -287,12 +287,12 @@ class GatedFeedForward(nn.Module):
 
 
 def matched_ffn_dim(ffn_dim: int, multiple_of: int = 1) -> int:
-    """The width of a gated block as large as a classic one: 2/3, rounded.
+    """The width of a gated block as large as a classic one: 2/3, rounded up.
 
     Three matrices of width w hold 3 d w weights, two of width ffn_dim hold 2 d ffn_dim; equal at
-    w = 2/3 ffn_dim. That is cut to an integer, as LLaMA's code does, and then rounded up to a
-    multiple that suits the hardware (tiles of 128 or 256, an even split over devices). Rounding up
-    costs at most multiple_of - 1 units: LLaMA-7B has 2/3 * 16384 = 10922.67 -> 10922 -> 11008.
+    w = 2/3 ffn_dim. That is rounded up to a multiple that suits the hardware (tiles of 128 or 256,
+    an even split over devices), which costs less than multiple_of units: LLaMA-7B has
+    2/3 * 16384 = 10922.67 -> 11008.
 
     Args:
         ffn_dim: width of the classic block, often 4 * dim.
@@ -303,8 +303,7 @@ def matched_ffn_dim(ffn_dim: int, multiple_of: int = 1) -> int:
     """
     _check_size("ffn_dim", ffn_dim)
     _check_size("multiple_of", multiple_of)
-    width = max(1, 2 * ffn_dim // 3)
-    return -(-width // multiple_of) * multiple_of
+    return -(-2 * ffn_dim // (3 * multiple_of)) * multiple_of
 
 
 def _check_size(name: str, value: int) -> None:

@@ -267,9 +267,10 @@ def test_empty_batch_passes_through_the_blocks() -> None:
         (16384, 256, 11008),  # LLaMA-7B
         (20480, 256, 13824),  # LLaMA-13B
         (32768, 256, 22016),  # LLaMA-65B
-        (16384, 1, 10922),
+        (16384, 1, 10923),
         (12, 1, 8),
-        (385, 256, 256),  # cut to 256 first: rounding 256.67 up at once would give 512
+        (384, 256, 256),
+        (385, 256, 512),  # 256.67: cutting it to 256 first would leave the block too small
         (1, 1, 1),
     ],
 )
@@ -277,12 +278,12 @@ def test_matched_ffn_dim(ffn_dim: int, multiple_of: int, expected: int) -> None:
     assert matched_ffn_dim(ffn_dim, multiple_of) == expected
 
 
-@given(st.integers(2, 100_000), st.integers(1, 512))
+@given(st.integers(1, 100_000), st.integers(1, 512))
 @settings(max_examples=100, deadline=None)
 def test_matched_ffn_dim_is_the_next_multiple(ffn_dim: int, multiple_of: int) -> None:
     width = matched_ffn_dim(ffn_dim, multiple_of)
     assert width % multiple_of == 0
-    assert -1 < width - 2 * ffn_dim / 3 < multiple_of
+    assert 0 <= 3 * width - 2 * ffn_dim < 3 * multiple_of
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from llmlib.model_cards import card
 SWISH_DIP = 0.2784645427610738  # W(1/e), Lambert's function: Swish's minimum is -W(1/e)/beta
 
 
-def _lowest_point_for_two() -> float:
+def _lowest_point_for_four() -> float:
     x = torch.linspace(-3, 0, 300_001, dtype=torch.float64)
-    return float(x[swish(x, 2.0).argmin()])
+    return float(x[swish(x, 4.0).argmin()])
 
 
 def _half_of_the_flops() -> float:
@@ -81,19 +81,19 @@ EXERCISES: list[Exercise] = [
     Number(
         "activations.lowest_point",
         level="easy",
-        hint="Both axes shrink with β: the minimum lies at −1.278/β.",
+        hint="Substitute z = βx: in z the lowest point is the same for every β.",
         solution=(
             "Setting the derivative to zero gives βx = −(1 + W(1/e)) = −1.278465. "
-            "With β = 2: x = −1.278465 / 2 = <strong>−0.639</strong>. "
-            "The value there is −0.278465 / 2 = −0.139."
+            "With β = 4: x = −1.278465 / 4 = <strong>−0.320</strong>. "
+            "The value there is −0.278465 / 4 = −0.070."
         ),
-        answer=_lowest_point_for_two,
+        answer=_lowest_point_for_four,
         tolerance=0.002,
         mistakes=[
             Mistake(-(1 + SWISH_DIP), "That is the place for β = 1. How does β scale the x axis?"),
-            Mistake(-SWISH_DIP / 2, "That is the value at the minimum; the question is for x."),
-            Mistake(-2 * (1 + SWISH_DIP), "A larger β pulls the minimum towards zero: divide."),
-            Mistake((1 + SWISH_DIP) / 2, "The dip lies left of zero: mind the sign."),
+            Mistake(-SWISH_DIP / 4, "That is the value at the minimum; the question is for x."),
+            Mistake(-4 * (1 + SWISH_DIP), "A larger β pulls the minimum towards zero: divide."),
+            Mistake((1 + SWISH_DIP) / 4, "The dip lies left of zero: mind the sign."),
         ],
     ),
     Choice(
@@ -101,9 +101,9 @@ EXERCISES: list[Exercise] = [
         level="easy",
         hint="Look for the one whose output has a factor that can be any number.",
         solution=(
-            "The GLU. Its gate lies between 0 and 1, but the value <em>x</em>V can be any number, "
-            "and so can their product. ReLU is never below 0, Swish never below −0.278, and the "
-            "sigmoid gate alone never below 0."
+            "The GLU. With W = 0 the gate is ½ and the output <em>x</em>V/2, which can be any "
+            "number: with V = 1 and <em>x</em> = −3000 it is −1500. ReLU is never below 0, Swish "
+            "with β = 1 never below −0.278, and the sigmoid gate alone never below 0."
         ),
         options=[
             "ReLU of x",
@@ -132,7 +132,7 @@ EXERCISES: list[Exercise] = [
             Mistake(5461, "Right before rounding; now go up to a multiple of 128."),
             Mistake(5462, "Right before rounding; now go up to a multiple of 128."),
             Mistake(5376, "You rounded down: 42·128. The rule rounds up."),
-            Mistake(8192, "At the same width the gated block has half as many parameters more."),
+            Mistake(8192, "At the same width the gated block has 1.5 times the parameters."),
             Mistake(4096, "Not half: three matrices share what two had, so two thirds."),
             Mistake(5632, "That is the next multiple of 256; the question asks for 128."),
         ],
@@ -208,7 +208,7 @@ def my_swish_slope(x, beta):
     Number(
         "activations.half_of_the_flops",
         level="hard",
-        hint="Two FLOPs for each weight and token: set the FFN equal to projections plus 4sd.",
+        hint="Count two FLOPs a weight on each side.",
         solution=(
             "FFN: 2·3·3.5 d² = 21 d² FLOPs a token. Projections: 2·2.5 d² = 5 d². "
             "21 d² = 5 d² + 4sd gives s = 4d = <strong>16,384</strong>. A wider FFN and "
