@@ -8,23 +8,22 @@ from torch import Tensor
 
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.book.toy_transformer import ToyTransformer, random_tokens, stream_std_by_layer
-from llmlib.model_cards import card
-from llmlib.normalization import layer_norm, rms_norm
+from llmlib.normalization import RMSNorm, layer_norm, rms_norm
 
 
 def variance_of_sum() -> float:
-    """Var[x + F(x)] for two unit-variance vectors whose correlation is exactly 0.5."""
+    """Var[x + F(x)] for vectors of standard deviation 3 and 2 whose correlation is exactly -0.5."""
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 64, generator=generator, dtype=torch.float64)
     x = layer_norm(a, None, None, eps=0.0)
     other = layer_norm(b - (b @ x) / (x @ x) * x, None, None, eps=0.0)  # uncorrelated with x
-    update = 0.5 * x + math.sqrt(0.75) * other
-    return (x + update).var(correction=0).item()
+    update = -0.5 * x + math.sqrt(0.75) * other
+    return (3 * x + 2 * update).var(correction=0).item()
 
 
-def gpt3_norm_parameters() -> int:
-    config = card("GPT-3 175B").config
-    return (2 * config.n_layers + 1) * 2 * config.dim
+def llama_norm_parameters() -> int:
+    """LLaMA-65B: two RMSNorms in each of 80 layers of width 8192, and a final one."""
+    return (2 * 80 + 1) * sum(p.numel() for p in RMSNorm(8192).parameters())
 
 
 def stream_without_norms(n_layers: int) -> float:
@@ -38,6 +37,15 @@ def stream_without_norms(n_layers: int) -> float:
 
 def _random(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _unit_rows(mine: Callable[[Tensor, Tensor, float], Tensor], x: Tensor, one: Tensor) -> bool:
+    """Whether every vector of mine(x) has mean square 1; False where x's shape makes it raise."""
+    try:
+        out = mine(x.clone(), one, 1e-6)
+    except (IndexError, RuntimeError):
+        return False
+    return out.shape == x.shape and bool((out.square().mean(-1) - 1).abs().max() < 1e-3)
 
 
 def grade_rms_norm(mine: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
@@ -56,6 +64,9 @@ def grade_rms_norm(mine: Callable[[Tensor, Tensor, float], Tensor]) -> str | Non
         if per_batch or (out.square().mean(0) - 1).abs().max() < 1e-3:
             return "Average over the last axis only (dim=-1, keepdim=True): each row has its own."
         return "Each row of the output should have mean square 1. Is there one square root?"
+    for shape in ((2, 3, 8), (8,)):
+        if not _unit_rows(mine, _random(*shape, seed=4), one):
+            return f"Wrong for an input of shape {shape}: average over dim=-1, however many axes."
     weight = _random(8, seed=1)
     if not torch.allclose(mine(x.clone(), weight, 1e-6), rms_norm(x, weight)):
         return "The weight is not applied: multiply feature by feature, after the division."
@@ -74,17 +85,18 @@ def grade_layer_norm_gradient(mine: Callable[[Tensor, Tensor], Tensor]) -> str |
     upstream = _random(4, 16, seed=3) + 0.5
     (true,) = torch.autograd.grad(layer_norm(x, None, None, eps=0.0), x, upstream)
     x = x.detach()
-    grad = mine(x, upstream)
+    grad = mine(x.clone(), upstream.clone())
     if not isinstance(grad, Tensor) or grad.shape != x.shape:
         return f"Return a tensor of x's shape, (4, 16); got {getattr(grad, 'shape', grad)}."
-    if torch.allclose(grad, true, atol=1e-6):
+    grad = grad.double()  # a solution in float32 is right, too
+    if torch.allclose(grad, true, atol=1e-5):
         return None
     sigma = x.std(-1, correction=0, keepdim=True)
-    if torch.allclose(grad, sigma * true, atol=1e-6):
+    if torch.allclose(grad, sigma * true, atol=1e-5):
         return "The direction is right; divide by sigma."
-    if grad.sum(-1).abs().max() > 1e-6:
+    if grad.sum(-1).abs().max() > 1e-4:
         return "The features of the gradient must sum to 0: subtract the mean of the upstream one."
-    if (grad * (x - x.mean(-1, keepdim=True))).sum(-1).abs().max() > 1e-6:
+    if (grad * (x - x.mean(-1, keepdim=True))).sum(-1).abs().max() > 1e-4:
         return "The part along the normalized vector is missing: scaling x must change nothing."
     return "Orthogonal to both directions, but not equal to autograd's gradient."
 
@@ -93,17 +105,19 @@ EXERCISES: list[Exercise] = [
     Number(
         "normalization.variance_of_sum",
         level="easy",
-        hint="The covariance is <code>rho * s1 * s2</code>, and a square of a sum holds it twice.",
+        hint="Expand the square of a sum.",
         solution=(
-            "Var[x + F(x)] = s1<sup>2</sup> + s2<sup>2</sup> + 2 rho s1 s2 = 1 + 1 + 2 · 0.5 = 3. "
-            "Without the norm, such a block multiplies the variance of the stream by three."
+            "Var[x + F(x)] = σ<sub>1</sub><sup>2</sup> + σ<sub>2</sub><sup>2</sup> + "
+            "2ρσ<sub>1</sub>σ<sub>2</sub> = 9 + 4 − 2 · ½ · 3 · 2 = 7. The block adds a vector "
+            "and leaves a smaller one, because F(x) points partly against x."
         ),
         answer=variance_of_sum,
         tolerance=0.005,
         mistakes=[
-            Mistake(2.5, "You counted the covariance once. (a + b)<sup>2</sup> holds 2ab."),
-            Mistake(2.0, "That is the answer for uncorrelated vectors, rho = 0."),
-            Mistake(math.sqrt(3), "That is the standard deviation; the question is the variance."),
+            Mistake(10, "You counted the covariance once. (a + b)<sup>2</sup> holds 2ab."),
+            Mistake(13, "That is the answer for uncorrelated vectors, ρ = 0."),
+            Mistake(19, "The correlation is negative: its term makes the variance smaller."),
+            Mistake(math.sqrt(7), "That is the standard deviation; the question is the variance."),
         ],
     ),
     Number(
@@ -112,55 +126,51 @@ EXERCISES: list[Exercise] = [
         hint="Without norms each layer multiplies the size by about the same factor.",
         solution=(
             "Growth by a constant factor: twice the layers square the factor, so the logarithm "
-            "doubles, from about 3.5 to about 7. Float16 ends at 65,504, a logarithm of 4.8."
+            "doubles, from 3.4 to about 7. Float16 ends at 65,504, a logarithm of 4.8."
         ),
         answer=lambda: stream_without_norms(48),
         tolerance=0.6,
         mistakes=[
-            Mistake(3.8, "That doubles the size itself. The size is multiplied layer by layer."),
-            Mistake(12.25, "That squares the logarithm; the size is squared."),
+            Mistake(3.7, "That doubles the size itself. The size is multiplied layer by layer."),
+            Mistake(3.4**2, "That squares the logarithm; the size is squared."),
         ],
     ),
     Choice(
-        "normalization.no_warm_up",
+        "normalization.gradients_and_depth",
         level="medium",
-        hint="Look at the gradient of the last layer as the depth grows.",
+        hint="The Jacobian of the final norm holds 1/σ. Which σ, and how does it depend on L?",
         solution=(
-            "At initialization the post-norm gradients near the output stay large at every depth, "
-            "so a first step at the full learning rate moves the top layers far. Those of pre-norm "
-            "shrink as 1/√L, because the final norm divides by a stream that has grown as √L."
+            "Every sub-layer adds about the same variance, so the stream's variance grows as L and "
+            "its size σ as √L. The final norm divides by that σ, and its Jacobian multiplies what "
+            "flows back by 1/σ: 1/√L. Under post-norm the stream has size 1 at every depth."
         ),
         options=[
-            "its sub-layers see inputs of unit size, while those of post-norm do not",
-            "at initialization the gradients near its output shrink as 1/√L, not stay large",
-            "it is usually built with RMSNorm, which has smoother gradients",
-            "it removes the residual path, on which gradients explode",
+            "they do not: the final norm hands the head a vector of size 1 at every depth",
+            "they fall as 1/√L: the final norm's Jacobian holds 1/σ, and σ grows as √L",
+            "they fall as 1/L: the final norm's Jacobian holds 1/σ², and σ² grows as L",
+            "they grow as √L: the stream that the final norm reads grows as √L",
         ],
         answer=1,
         mistakes=[
-            Mistake(
-                0, "The inputs of post-norm's sub-layers are normalized too: by the norm before."
-            ),
-            Mistake(
-                2, "The two-by-two experiment separates these: the type of norm changes little."
-            ),
-            Mistake(3, "The reverse: pre-norm keeps the residual path free of any norm."),
+            Mistake(0, "Its output has size 1. Backward, its Jacobian counts, and that holds 1/σ."),
+            Mistake(2, "The norm divides by the standard deviation, not by the variance."),
+            Mistake(3, "A norm turns a large input into a small gradient: look at its Jacobian."),
         ],
     ),
     Number(
-        "normalization.gpt3_norm_parameters",
+        "normalization.llama_norm_parameters",
         level="medium",
-        hint="Two norms a layer and one before the head; a LayerNorm has a gain and a shift.",
+        hint="Two norms a layer and one before the head; an RMSNorm has a gain and no shift.",
         solution=(
-            "(2 · 96 + 1) norms · 2 vectors · 12,288 numbers = 4,743,168: 0.0027% of 175 billion. "
-            "RMSNorm would save half of that: norms are never what makes a model small."
+            "(2 · 80 + 1) norms · 8,192 numbers = 1,318,912: 0.002% of 65 billion. LayerNorm would "
+            "hold twice that and still be no burden: norms are not what makes a model large."
         ),
-        answer=gpt3_norm_parameters,
+        answer=llama_norm_parameters,
         tolerance=0.5,
         mistakes=[
-            Mistake(2 * 96 * 2 * 12288, "The final norm before the head is missing."),
-            Mistake((2 * 96 + 1) * 12288, "That is RMSNorm; a LayerNorm has a shift as well."),
-            Mistake(97 * 2 * 12288, "Each layer has two norms: one for each sub-layer."),
+            Mistake(2 * 80 * 8192, "The final norm before the head is missing."),
+            Mistake((2 * 80 + 1) * 2 * 8192, "That is LayerNorm; an RMSNorm has no shift."),
+            Mistake(81 * 8192, "Each layer has two norms: one for each sub-layer."),
         ],
     ),
     Function(
@@ -188,6 +198,13 @@ EXERCISES: list[Exercise] = [
                 """def my_rms_norm(x, weight, eps):
     return x / (x.square().mean() + eps).sqrt() * weight""",
                 "over the last axis only",
+            ),
+            Mistake(
+                """def my_rms_norm(x, weight, eps):
+    wide = x.float() if x.element_size() < 4 else x
+    y = wide / (wide.square().mean(1, keepdim=True) + eps).sqrt()
+    return y.to(x.dtype) * weight""",
+                "however many axes",
             ),
             Mistake(
                 """def my_rms_norm(x, weight, eps):
