@@ -27,6 +27,7 @@ CONTRACT = {
         *("relu", "gelu", "swish", "glu", "reglu", "geglu", "swiglu"),
         *("FeedForward", "GatedFeedForward"),
     ],
+    "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],
     "llmlib.training": ["train"],
     "llmlib.model_cards": ["CARDS", "card"],
     "llmlib.book": ["claim", "exercise", "use_style"],

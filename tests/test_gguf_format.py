@@ -1,0 +1,168 @@
+"""Unit tests of llmlib.gguf_format: against the gguf package, by hand, and on damaged files."""
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from llmlib.gguf_format import STORAGE, GGUFFile, dequantize
+from llmlib.packaged import smollm2_gguf
+
+KINDS = {
+    "F32": gguf.GGMLQuantizationType.F32,
+    "F16": gguf.GGMLQuantizationType.F16,
+    "Q8_0": gguf.GGMLQuantizationType.Q8_0,
+    "Q4_0": gguf.GGMLQuantizationType.Q4_0,
+    "Q4_1": gguf.GGMLQuantizationType.Q4_1,
+}
+SETTINGS = {
+    "a.string": "größer",
+    "an.integer": 7,
+    "a.float": 0.25,
+    "a.bool": True,
+    "some.strings": ["a", "", "Ġb"],
+    "some.integers": [3, -1, 2],
+    "some.floats": [0.5, -2.0],
+}
+
+
+def write(path, tensors, architecture="llama"):
+    """A GGUF file with these tensors (name -> (array, kind)), as the gguf package writes it."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_string("a.string", SETTINGS["a.string"])
+    writer.add_uint32("an.integer", 7)
+    writer.add_float32("a.float", 0.25)
+    writer.add_bool("a.bool", True)
+    for name in ("some.strings", "some.integers", "some.floats"):
+        writer.add_array(name, SETTINGS[name])
+    for name, (array, kind) in tensors.items():
+        writer.add_tensor(name, gguf.quantize(array, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def arrays():
+    numbers = np.random.default_rng(0)
+    return {
+        name: (numbers.normal(size=(6, 64)).astype(np.float32), kind)
+        for name, kind in KINDS.items()
+    }
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "small.gguf", arrays())
+
+
+def test_settings_and_shapes(path):
+    file = GGUFFile(path)
+    assert {key: file.settings[key] for key in SETTINGS} == SETTINGS
+    assert file.shapes == dict.fromkeys(KINDS, (6, 64))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_numbers_are_those_of_the_gguf_package(path, name):
+    array, kind = arrays()[name]
+    expected = gguf.dequantize(gguf.quantize(array, kind), kind)
+    found = GGUFFile(path).read(name)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, torch.from_numpy(np.asarray(expected, np.float32)).reshape(6, 64))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_many_pieces_give_the_same(path, name, monkeypatch):
+    whole = GGUFFile(path).read(name)
+    monkeypatch.setattr("llmlib.gguf_format.PIECE", 100)
+    assert torch.equal(GGUFFile(path).read(name), whole)
+
+
+def test_a_block_by_hand():
+    """Q4_1: byte n holds number n in its low and number n + 16 in its high half."""
+    block = np.zeros((1, 20), np.uint8)
+    block[0, :4] = np.array([0.5, -1.0], np.float16).view(np.uint8)
+    block[0, 4] = 3 + 16 * 15
+    out = np.empty((1, 32), np.float32)
+    dequantize(block, "Q4_1", out)
+    assert out[0, 0] == 3 * 0.5 - 1
+    assert out[0, 16] == 15 * 0.5 - 1
+    assert out[0, 1] == -1
+
+
+def test_every_bit_pattern_of_a_block_is_read_as_the_gguf_package_does():
+    numbers = np.random.default_rng(1)
+    for storage in STORAGE.values():
+        blocks = numbers.integers(0, 256, (500, storage.n_bytes), dtype=np.uint8)
+        kind = KINDS[storage.name]
+        with np.errstate(all="ignore"):
+            expected = np.asarray(gguf.dequantize(blocks, kind), np.float32)
+            out = np.empty((500, storage.block), np.float32)
+            dequantize(blocks, storage.name, out)
+        np.testing.assert_array_equal(out, expected.reshape(out.shape))
+
+
+def test_the_packaged_model():
+    file = GGUFFile(smollm2_gguf())
+    assert file.settings["llama.rope.freq_base"] == 100_000
+    assert len(file.settings["tokenizer.ggml.tokens"]) == 49_152
+    assert len(file.entries) == 272
+    kinds = [STORAGE[entry.kind].name for entry in file.entries.values()]
+    assert [kinds.count(kind) for kind in ("Q4_1", "Q8_0", "F32")] == [210, 1, 61]
+
+
+# --- damaged files ---------------------------------------------------------------------------
+
+
+@pytest.mark.bad_input
+def test_cut_off_at_any_byte(path, tmp_path):
+    """Never another error than ours, and in the numbers it names the tensor."""
+    whole, cut = path.read_bytes(), tmp_path / "cut.gguf"
+    file = GGUFFile(path)
+    first = min(entry.start for entry in file.entries.values())
+    last = max(file.entries.values(), key=lambda entry: entry.start)
+    storage = STORAGE[last.kind]
+    end = last.start + 6 * 64 // storage.block * storage.n_bytes  # behind it there is only padding
+    for length in [*range(0, first, 7), *range(first, end, 401), end - 1]:
+        cut.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cut\.gguf") as caught:
+            GGUFFile(cut)
+        if length >= first:
+            assert "tensor" in str(caught.value)
+
+
+@pytest.mark.bad_input
+def test_any_byte_of_the_tables_may_be_damaged(path, tmp_path):
+    """A wrong byte is read as another value or refused in our words; nothing else is raised."""
+    whole, damaged = bytearray(path.read_bytes()), tmp_path / "damaged.gguf"
+    first = min(entry.start for entry in GGUFFile(path).entries.values())
+    for at in range(0, first, 3):
+        copy = bytearray(whole)
+        copy[at] ^= 0xFF
+        damaged.write_bytes(copy)
+        try:
+            GGUFFile(damaged)
+        except ValueError as error:
+            assert "damaged.gguf" in str(error)  # noqa: PT017
+
+
+@pytest.mark.bad_input
+def test_other_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.gguf is not there"):
+        GGUFFile(tmp_path / "none.gguf")
+    other = tmp_path / "other.gguf"
+    other.write_bytes(b"PK\x03\x04 not this")
+    with pytest.raises(ValueError, match="does not begin with GGUF"):
+        GGUFFile(other)
+    other.write_bytes(b"GGUF" + (9).to_bytes(4, "little") + bytes(16))
+    with pytest.raises(ValueError, match="version 9, expected 2 or 3"):
+        GGUFFile(other)
+
+
+@pytest.mark.bad_input
+def test_storage_type_that_is_not_known(tmp_path):
+    array = np.zeros((4, 256), np.float32)
+    path = write(tmp_path / "other.gguf", {"x": (array, gguf.GGMLQuantizationType.BF16)})
+    with pytest.raises(ValueError, match="tensor 'x' has storage type 30, expected F32, F16"):
+        GGUFFile(path)
