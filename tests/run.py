@@ -125,7 +125,8 @@ def book() -> Result:
 
 def browser() -> Result:
     """The built pages in headless Chromium."""
-    return pytest_stage("browser", "-m", "browser", "tests/browser")
+    spread = ["-n", "2", "--dist", "loadgroup"]  # a page's tests share its browser
+    return pytest_stage("browser", "-m", "browser", *spread, "tests/browser")
 
 
 STAGES = {

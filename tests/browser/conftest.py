@@ -31,6 +31,8 @@ ARGUMENTS = [
 ]
 SETTLED = """[...document.querySelectorAll('.lm-widget')]
     .every(widget => widget.dataset.ready || widget.dataset.error)"""
+# What opens or turns may fade in, and is faint for as long.
+STILL = "Promise.all(document.getAnimations().map(animation => animation.finished))"
 TOTALS: Counter[str] = Counter()
 WEIGHTS: dict[str, int] = {}
 
@@ -169,6 +171,7 @@ class Visits:
             visit.page.wait_for_url(f"**/{chapters()[0]}.html*")
         visit.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
         visit.page.evaluate("window.MathJax?.startup?.promise")
+        visit.page.evaluate(STILL)
         try:
             visit.page.wait_for_function(SETTLED, timeout=10_000)
         except Error:
@@ -187,6 +190,27 @@ def visit(browser: Browser, bases: dict[str, str]) -> Iterator[Visits]:
     visits = Visits(browser, bases)
     yield visits
     visits.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of one page go to the same of several workers, which keeps it open."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "chapter" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(item.callspec.params["chapter"]))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker sends what its browser saw."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["browser"] = (dict(TOTALS), WEIGHTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Adds up what the workers sent."""
+    totals, weights = getattr(node, "workeroutput", {}).get("browser", ({}, {}))
+    TOTALS.update(totals)
+    WEIGHTS.update(weights)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
