@@ -1,0 +1,349 @@
+"""Scaled dot-product attention, and one module for its multi-head, multi-query and grouped forms.
+
+The module reads as the chapter does: the weights and the weighted average written out
+(`attention_weights`, `reference_attention`), the same function on PyTorch's fused kernel
+(`attention`), then `Attention`, whose numbers of heads make it multi-head (n_kv_heads = n_heads),
+grouped-query or multi-query (n_kv_heads = 1). Keys and values of a group are never repeated.
+
+Positions come from outside (a rotation of queries and keys, or a bias on the scores), because all
+layers of a model share them. Not here: attention that skips what its mask hides; caches.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from llmlib.kv_cache import Layer
+from llmlib.normalization import RMSNorm
+from llmlib.position_encoding import Layout, Rotation, apply_rotation
+
+Queries = Float[Tensor, "batch heads seq_q head_dim"]
+Keys = Float[Tensor, "batch kv_heads seq_k head_dim"]
+Values = Float[Tensor, "batch kv_heads seq_k value_dim"]
+Output = Float[Tensor, "batch heads seq_q value_dim"]
+
+# --- the formula ------------------------------------------------------------------------------
+
+
+def visible_keys(
+    seq_q: int,
+    seq_k: int,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    device: torch.device | None = None,
+) -> Bool[Tensor, "seq_q seq_k"]:
+    """Which key each query may attend to: True where it may. The last query sees the last key.
+
+    Query i stands at position p = i + seq_k - seq_q. Causal: keys j <= p. A window w with causal:
+    the w keys p - w < j <= p, itself included; without: |p - j| < w.
+
+    Raises:
+        ValueError: a window that is not positive.
+    """
+    if window is not None and window < 1:
+        raise ValueError(f"window is {window}, expected at least 1 (a query sees itself)")
+    behind = torch.arange(seq_q, device=device)[:, None] + (seq_k - seq_q)
+    behind = behind - torch.arange(seq_k, device=device)  # how far key j lies behind query i
+    visible = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
+    return visible if window is None else visible & (behind.abs() < window)
+
+
+def attention_weights(
+    q: Queries,
+    k: Keys,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    bias: Float[Tensor, "..."] | None = None,
+    mask: Bool[Tensor, "..."] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "batch heads seq_q seq_k"]:
+    """How much each query takes from each key: softmax(q k^T * scale + bias) over visible keys.
+
+    Rows sum to 1; a row that sees no key is 0 throughout. Arguments as for `reference_attention`.
+    """
+    _check_heads(q, k)
+    wide_q, wide_k = _wide(q), _wide(k)
+    scores = _grouped(wide_q, k.shape[1]) @ wide_k.transpose(-1, -2)[:, :, None]
+    scores = scores.flatten(1, 2) * _scale(q, scale)
+    if bias is not None:
+        scores = scores + bias
+    visible = visible_keys(*scores.shape[-2:], causal=causal, window=window, device=q.device)
+    if mask is not None:
+        visible = visible & mask
+    scores = scores.masked_fill(~visible, -math.inf)
+    # softmax is unchanged by a shift; without the largest score taken off, exp(89) overflows.
+    # A row that sees nothing has the maximum -inf: 0 instead keeps -inf - -inf = NaN away.
+    top = scores.amax(-1, keepdim=True) if scores.shape[-1] else scores.sum(-1, keepdim=True)
+    powers = (scores - top.masked_fill(top == -math.inf, 0)).exp()
+    total = powers.sum(-1, keepdim=True)
+    return (powers / total.masked_fill(total == 0, 1)).to(q.dtype)
+
+
+def reference_attention(
+    q: Queries,
+    k: Keys,
+    v: Values,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    bias: Float[Tensor, "..."] | None = None,
+    mask: Bool[Tensor, "..."] | None = None,
+    scale: float | None = None,
+) -> Output:
+    """Attention written out: softmax(q k^T * scale + bias) v over the keys each query may see.
+
+    16-bit input is computed in float32 and rounded once. What a query may not see does not touch
+    it, not even as 0 * NaN.
+
+    Args:
+        q: queries; k, v: keys and values. Their heads divide those of q: query heads
+            h * group .. (h + 1) * group - 1 share key/value head h.
+        causal, window: see `visible_keys`; seq_q may differ from seq_k.
+        bias: added to the scores, broadcast to (batch, heads, seq_q, seq_k).
+        mask: True where a query may attend, broadcast alike; causal and window apply as well.
+        scale: of the scores; 1/sqrt(head_dim) if None.
+
+    Returns:
+        (batch, heads, seq_q, value_dim); a row that may attend to nothing is 0.
+
+    Raises:
+        ValueError: heads that do not divide, shapes that do not fit, a window below 1.
+
+    Source: vaswani2017attention
+    """
+    _check_heads(q, k, v)
+    options = {"causal": causal, "window": window, "bias": bias, "mask": mask, "scale": scale}
+    weights = attention_weights(_wide(q), _wide(k), **options)  # type: ignore[arg-type]
+    grouped, values = _grouped(weights, v.shape[1]), _wide(v)[:, :, None]
+    if bool(values.isfinite().all()):
+        out = grouped @ values
+    else:
+        # One product at a time, so that those with weight 0 can be left out: 0 * NaN is NaN.
+        products = grouped[..., None] * values[:, :, :, None]
+        out = products.masked_fill(grouped[..., None] == 0, 0).sum(-2)
+    return out.flatten(1, 2).to(q.dtype)
+
+
+# --- the same on PyTorch's fused kernel -------------------------------------------------------
+
+
+def attention(
+    q: Queries,
+    k: Keys,
+    v: Values,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    bias: Float[Tensor, "..."] | None = None,
+    mask: Bool[Tensor, "..."] | None = None,
+    scale: float | None = None,
+) -> Output:
+    """`reference_attention` on PyTorch's kernel, which never stores the weights.
+
+    A mask is built only where one is needed. NaN in a hidden key or value does spread here.
+    """
+    _check_heads(q, k, v)
+    seq_q, seq_k = q.shape[2], k.shape[2]
+    causal = causal and seq_q > 1  # a single query is the last one: it sees every key
+    if window is not None and 1 <= max(seq_q, seq_k) <= window:
+        window = None  # no query lies further from a key
+    # PyTorch aligns is_causal to the top left: right only where queries and keys are as many.
+    top_left = causal and window is None and mask is None and bias is None and seq_q == seq_k
+    if (causal or window is not None) and not top_left:
+        visible = visible_keys(seq_q, seq_k, causal=causal, window=window, device=q.device)
+        mask = visible if mask is None else mask & visible
+    bias = _merged(bias, mask, q.dtype) if bias is not None else mask
+    folds = seq_q == 1 and q.element_size() < 4 and q.shape[1] != k.shape[1]
+    if folds:
+        # One query a head: the group's heads become rows of one product with their shared keys,
+        # several times faster in bfloat16, where the kernel reads the keys once a row.
+        q, bias = _folded(q, k.shape[1]), None if bias is None else _folded(bias, k.shape[1])
+    out = F.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=bias,
+        is_causal=top_left,
+        scale=_scale(q, scale),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return out.reshape(q.shape[0], -1, 1, v.shape[-1]) if folds else out
+
+
+def _merged(bias: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Bias and mask in one tensor of scores, which is what PyTorch's kernel takes."""
+    return (bias if mask is None else bias.masked_fill(~mask, -math.inf)).to(dtype)
+
+
+def _folded(x: Tensor, kv_heads: int) -> Tensor:
+    """(batch, heads, 1, last) -> (batch, kv_heads, group, last); one head for all stays one."""
+    while x.ndim < 4:
+        x = x[None]
+    if x.shape[1] == 1:
+        return x
+    return x.reshape(x.shape[0], kv_heads, -1, x.shape[-1])
+
+
+# --- the module -------------------------------------------------------------------------------
+
+
+class Attention(nn.Module):
+    """Self-attention with its four projections: MHA, GQA or MQA by the number of K and V heads.
+
+    dim * head_dim * (2 * n_heads + 2 * n_kv_heads) weights.
+
+    Args:
+        dim: width of the residual stream.
+        n_heads: query heads H.
+        n_kv_heads: key/value heads G, a divisor of H; H if None. G = 1 is multi-query attention.
+        head_dim: dim / n_heads if None.
+        window: keys a query sees, itself included; None is no limit.
+        causal: whether a query sees the keys up to its own position only.
+        qkv_bias, out_bias: whether those projections have one.
+        qk_norm: RMSNorm over each head's query and key, before the rotation (Qwen3).
+        norm_eps: of that norm.
+        rope_layout: see `llmlib.position_encoding.apply_rotation`.
+
+    Raises:
+        TypeError, ValueError: sizes that are not positive integers, or that do not divide.
+
+    Source: vaswani2017attention; shazeer2019mqa (MQA),
+        ainslie2023gqa
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_heads: int,
+        n_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        window: int | None = None,
+        *,
+        causal: bool = False,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-6,
+        rope_layout: Layout = "half",
+    ) -> None:
+        super().__init__()
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        _check_sizes(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads)
+        if head_dim is None and dim % n_heads:
+            raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
+        head_dim = dim // n_heads if head_dim is None else head_dim
+        _check_sizes(head_dim=head_dim, window=1 if window is None else window)
+        if n_heads % n_kv_heads:
+            raise ValueError(f"n_kv_heads is {n_kv_heads}, expected a divisor of {n_heads} heads")
+        self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
+        self.window, self.causal, self.rope_layout = window, causal, rope_layout
+        self.query = nn.Linear(dim, n_heads * head_dim, bias=qkv_bias)
+        self.key = nn.Linear(dim, n_kv_heads * head_dim, bias=qkv_bias)
+        self.value = nn.Linear(dim, n_kv_heads * head_dim, bias=qkv_bias)
+        self.output = nn.Linear(n_heads * head_dim, dim, bias=out_bias)
+        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
+        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq dim"],
+        *,
+        rotation: Rotation | None = None,
+        bias: Float[Tensor, "..."] | None = None,
+        mask: Bool[Tensor, "..."] | None = None,
+        cache: Layer | None = None,
+    ) -> Float[Tensor, "batch seq dim"]:
+        """Every position's weighted average of what it sees.
+
+        Args:
+            x: the residual stream, normalized.
+            rotation: RoPE's cosine and sine at the positions of x (`rope_rotation`).
+            bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
+            cache: this layer's keys and values so far; those of x are added to it, without a
+                gradient.
+        """
+        q, k, v = self.project(x, rotation)
+        causal, window = self.causal, self.window
+        if cache is not None:
+            k, v = cache.update(k.detach(), v.detach())
+            if not cache.aligned:
+                causal, window = False, None
+        out = attention(q, k, v, causal=causal, window=window, bias=bias, mask=mask)
+        return self.output(out.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x by head, normalized and rotated as the scores need them."""
+        q, k, v = (
+            linear(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
+        )
+        if self.query_norm is not None and self.key_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        if rotation is not None:
+            q = apply_rotation(q, rotation, self.rope_layout)
+            k = apply_rotation(k, rotation, self.rope_layout)
+        return q, k, v
+
+    def weights(
+        self,
+        x: Float[Tensor, "batch seq dim"],
+        *,
+        rotation: Rotation | None = None,
+        bias: Float[Tensor, "..."] | None = None,
+        mask: Bool[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "batch heads seq seq"]:
+        """The attention map of each head, without a cache: what `forward` averages with."""
+        q, k, _ = self.project(x, rotation)
+        options = {"causal": self.causal, "window": self.window, "bias": bias, "mask": mask}
+        return attention_weights(q, k, **options)  # type: ignore[arg-type]
+
+    def extra_repr(self) -> str:
+        heads = f"n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, head_dim={self.head_dim}"
+        return f"{heads}, window={self.window}, causal={self.causal}"
+
+
+# --- shared by the functions above ------------------------------------------------------------
+
+
+def _wide(x: Tensor) -> Tensor:
+    """x in the type to compute in: float32 for anything narrower."""
+    return x.float() if x.element_size() < 4 else x
+
+
+def _scale(q: Tensor, scale: float | None) -> float:
+    return 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+
+
+def _grouped(x: Tensor, kv_heads: int) -> Tensor:
+    """(batch, heads, ...) -> (batch, kv_heads, group, ...): the heads that share keys, together."""
+    return x.unflatten(1, (kv_heads, -1))
+
+
+def _check_heads(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
+    """Shapes that would broadcast into a wrong answer, or fail with a message about views."""
+    tensors = {"q": q, "k": k} if v is None else {"q": q, "k": k, "v": v}
+    for name, x in tensors.items():
+        if x.ndim != 4:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}, expected (batch, heads, seq, d)")
+        if x.shape[0] != q.shape[0]:
+            raise ValueError(f"{name} has batch {x.shape[0]}, expected {q.shape[0]} as q")
+        if x.shape[1:3] != k.shape[1:3] and name == "v":
+            expected = tuple(k.shape[1:3])
+            raise ValueError(f"v has (heads, seq) {tuple(x.shape[1:3])}, expected {expected} as k")
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"k has head_dim {k.shape[-1]}, expected {q.shape[-1]} as q")
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(f"k has {k.shape[1]} heads, expected a divisor of q's {q.shape[1]}")
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer, got {value!r}")
+        if value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")

@@ -1,0 +1,334 @@
+"""The decoder's configuration, its block and the stack: token ids in, logits out.
+
+The module reads as the forward pass runs: the configuration, the block (attention, then the
+feed-forward block, each around a residual), the model (embedding, blocks, head).
+"""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from llmlib.activations import FeedForward, GatedFeedForward
+from llmlib.attention import Attention
+from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
+from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm
+from llmlib.position_encoding import (
+    Layout,
+    LearnedPositions,
+    alibi_bias_at,
+    alibi_slopes,
+    rope_amplitude,
+    rope_frequencies,
+    rope_rotation,
+)
+
+TokenIds = Int[Tensor, "batch seq"]
+PaddingMask = Shaped[Tensor, "batch total"]
+Logits = Float[Tensor, "batch seq vocab"]
+Hidden = Float[Tensor, "batch seq dim"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """The sizes and choices that fix a decoder; the defaults are those of a small Llama."""
+
+    vocab_size: int  # V, rows of the embedding
+    dim: int  # d, width of the residual stream
+    n_layers: int  # L, blocks
+    n_heads: int  # H, query heads
+    n_kv_heads: int | None = None  # G, key/value heads; None: H
+    head_dim: int | None = None  # d_head; None: dim / n_heads
+    ffn_dim: int | None = None  # d_ff, hidden width of the feed-forward block; None: 4 * dim
+    context: int = 2048  # positions that the model may see, prompt and continuation together
+    norm: Literal["rms", "layer"] = "rms"
+    norm_position: Literal["pre", "post"] = "pre"  # what the norm stands before or behind
+    norm_eps: float = 1e-5  # added to the variance or mean square
+    activation: str = "swish"  # a name in llmlib.activations.ACTIVATIONS
+    gated: bool = True  # three feed-forward matrices instead of two
+    bias: bool = False  # whether the projections have biases, where the next three do not say
+    qkv_bias: bool | None = None  # of queries, keys and values (Qwen2: these alone)
+    out_bias: bool | None = None  # of attention's output projection
+    ffn_bias: bool | None = None  # of the feed-forward block
+    qk_norm: bool = False  # RMSNorm over each head's query and key (Qwen3)
+    position: Literal["rope", "learned", "alibi", "none"] = "rope"
+    rope_base: float = 10_000.0
+    rope_scaling: dict[str, Any] | None = None  # see llmlib.position_encoding.rope_frequencies
+    rope_layout: Layout = "half"  # which features RoPE pairs
+    window: int | None = None  # keys a query sees, itself included (Mistral)
+    tied: bool = True  # the head shares the embedding matrix
+    embedding_norm: bool = False  # a norm behind the embedding (BLOOM)
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from other fields, and refuse what cannot be."""
+        defaults = {
+            "n_kv_heads": self.n_heads,
+            "head_dim": self.dim // max(self.n_heads, 1),
+            "ffn_dim": 4 * self.dim,
+            "qkv_bias": self.bias,
+            "out_bias": self.bias,
+            "ffn_bias": self.bias,
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)  # how a frozen dataclass is filled
+        for name in ("vocab_size", "dim", "n_layers", "n_heads", "context", "ffn_dim"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, got {value!r}")
+            if value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                expected = ", ".join(known)
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {expected}")
+
+
+_CHOICES = {
+    "norm": ("rms", "layer"),
+    "norm_position": ("pre", "post"),
+    "position": ("rope", "learned", "alibi", "none"),
+    "rope_layout": ("half", "interleaved"),
+}
+
+
+# --- the model --------------------------------------------------------------------------------
+
+
+def make_norm(config: DecoderConfig) -> nn.Module:
+    """The configuration's norm over the residual stream."""
+    kind = RMSNorm if config.norm == "rms" else LayerNorm
+    return kind(config.dim, config.norm_eps)
+
+
+def make_attention(config: DecoderConfig) -> Attention:
+    """The configuration's causal attention."""
+    return Attention(
+        config.dim,
+        config.n_heads,
+        config.n_kv_heads,
+        config.head_dim,
+        config.window,
+        causal=True,
+        qkv_bias=bool(config.qkv_bias),
+        out_bias=bool(config.out_bias),
+        qk_norm=config.qk_norm,
+        norm_eps=config.norm_eps,
+        rope_layout=config.rope_layout,
+    )
+
+
+def make_feed_forward(config: DecoderConfig) -> nn.Module:
+    """The configuration's feed-forward block."""
+    kind = GatedFeedForward if config.gated else FeedForward
+    assert config.ffn_dim is not None
+    return kind(config.dim, config.ffn_dim, config.activation, bool(config.ffn_bias))
+
+
+class Block(nn.Module):
+    """Attention, which moves information between positions, then the block that works on each."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        residual = PreNorm if config.norm_position == "pre" else PostNorm
+        self.attention = residual(make_attention(config), make_norm(config))
+        self.feed_forward = residual(make_feed_forward(config), make_norm(config))
+
+    def forward(self, x: Hidden, **seen: Any) -> Hidden:
+        """x: (batch, seq, dim); seen: what `Attention.forward` takes beside it."""
+        return self.feed_forward(self.attention(x, **seen))
+
+    def attention_map(self, x: Hidden, **seen: Any) -> Float[Tensor, "batch heads seq seq"]:
+        """Where each head looks when the block reads x."""
+        attention = self.attention.sublayer
+        assert isinstance(attention, Attention)
+        reads = self.attention.norm(x) if isinstance(self.attention, PreNorm) else x
+        return attention.weights(reads, **seen)
+
+
+class Decoder(nn.Module):
+    """Token ids in, a score for every possible next token out, at each position.
+
+    embedding -> [embedding norm] -> L blocks -> norm -> head
+
+    Args:
+        config: sizes and choices.
+
+    Raises:
+        TypeError, ValueError: a configuration that cannot be built.
+
+    Source: radford2018gpt, touvron2023llama
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        # Not drawn here but by _initialize: on the meta device a draw would import the compiler.
+        table = torch.empty(config.vocab_size, config.dim)
+        self.embedding = nn.Embedding.from_pretrained(table, freeze=False)
+        learned = config.position == "learned"
+        self.positions = LearnedPositions(config.context, config.dim) if learned else None
+        self.embedding_norm = make_norm(config) if config.embedding_norm else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        # A post-norm block ends with a norm: one more would find nothing left to do.
+        self.norm = make_norm(config) if config.norm_position == "pre" else None
+        self.output = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+        # No buffer: model.to(bfloat16) would round the angles, and far positions would blur.
+        assert config.head_dim is not None
+        self._frequencies = (
+            rope_frequencies(config.head_dim, config.rope_base, config.rope_scaling)
+            if config.position == "rope"
+            else None
+        )
+        self._initialize()
+
+    def forward(
+        self,
+        token_ids: TokenIds,
+        cache: KVCache | None = None,
+        *,
+        attention_mask: PaddingMask | None = None,
+        last_only: bool = False,
+    ) -> Float[Tensor, "batch shown vocab"]:
+        """Logits of the next token at each position.
+
+        Args:
+            token_ids: (batch, seq), the tokens behind those that the cache has seen.
+            cache: keys and values of earlier tokens; these are added to it.
+            attention_mask: 1 for tokens, 0 for padding, (batch, cached + seq). Positions count the
+                tokens only, so a padded row gives what it would give alone.
+            last_only: only the last position's logits: (batch, 1, vocab).
+
+        Raises:
+            ValueError: ids outside the vocabulary, more tokens than the context holds, a mask of
+                another shape, a rolling cache that does not fit the model's window.
+        """
+        seen = self._see(token_ids, cache, attention_mask)
+        x = self.embed(token_ids, seen.pop("positions"))
+        for i, block in enumerate(self.blocks):
+            x = block(x, **seen, cache=None if cache is None else cache.layer(i))
+        if isinstance(cache, FixedKVCache):
+            cache.advance(token_ids.shape[1])
+        return self.head(x[:, -1:] if last_only else x)
+
+    def embed(self, token_ids: TokenIds, positions: Tensor) -> Hidden:
+        """What the first block reads."""
+        x = self.embedding(token_ids)
+        if self.positions is not None:
+            x = x + self.positions(positions)
+        return x if self.embedding_norm is None else self.embedding_norm(x)
+
+    def head(self, x: Hidden) -> Logits:
+        """Logits of a residual stream: the last block's, or an earlier one's (the logit lens)."""
+        x = x if self.norm is None else self.norm(x)
+        if self.output is not None:
+            return self.output(x)
+        return nn.functional.linear(x, self.embedding.weight)
+
+    def hidden_states(self, token_ids: TokenIds) -> list[Hidden]:
+        """The residual stream behind the embedding and behind each block: L + 1 tensors."""
+        seen = self._see(token_ids, None, None)
+        states = [self.embed(token_ids, seen.pop("positions"))]
+        for block in self.blocks:
+            states.append(block(states[-1], **seen))
+        return states
+
+    def attention_maps(self, token_ids: TokenIds) -> list[Float[Tensor, "batch heads seq seq"]]:
+        """Where each head of each block looks: L tensors, (batch, heads, queries, keys)."""
+        seen = self._see(token_ids, None, None)
+        x, maps = self.embed(token_ids, seen.pop("positions")), []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            maps.append(block.attention_map(x, **seen))
+            x = block(x, **seen)
+        return maps
+
+    def _see(
+        self, token_ids: Tensor, cache: KVCache | None, attention_mask: Tensor | None
+    ) -> dict[str, Any]:
+        """What all layers share: the tokens' positions, and what attention makes of them."""
+        self._check(token_ids, cache, attention_mask)
+        device, n_new = token_ids.device, token_ids.shape[1]
+        slots = cache if cache is not None else KVCache()
+        new, keys = slots.positions(n_new).to(device), slots.key_positions(n_new).to(device)
+        q_at, k_at, mask = new, keys, None
+        if attention_mask is not None:
+            real = attention_mask.to(device).bool()
+            at = (real.cumsum(-1) - 1).clamp(min=0)  # padding counts nothing
+            q_at, k_at, mask = at[:, new], at[:, keys], real[:, None, None, keys]
+        if isinstance(cache, FixedKVCache):
+            visible = keys <= new[:, None]
+            if self.config.window is not None:
+                visible = visible & (keys > new[:, None] - self.config.window)
+            mask = visible if mask is None else mask & visible
+        seen: dict[str, Any] = {"positions": q_at, "rotation": None, "bias": None, "mask": mask}
+        if self._frequencies is not None:
+            seen["rotation"] = self.rotation(q_at)
+        if self.config.position == "alibi":
+            slopes = alibi_slopes(self.config.n_heads).to(device)
+            seen["bias"] = alibi_bias_at(slopes, q_at, k_at)
+        return seen
+
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """RoPE's tables for these tokens, with an axis for the heads where rows differ."""
+        assert self._frequencies is not None
+        wide = self.embedding.weight.dtype == torch.float64
+        cos, sin = rope_rotation(
+            positions,
+            self._frequencies,
+            rope_amplitude(self.config.rope_scaling),
+            torch.float64 if wide else torch.float32,
+        )
+        return (cos[:, None], sin[:, None]) if positions.ndim == 2 else (cos, sin)
+
+    def _check(
+        self, token_ids: Tensor, cache: KVCache | None, attention_mask: Tensor | None
+    ) -> None:
+        if torch.compiler.is_compiling():
+            return  # reading values would break the compiled graph; `generate` checked them
+        if token_ids.ndim != 2 or token_ids.is_floating_point() or not token_ids.numel():
+            found = f"{token_ids.dtype} of shape {tuple(token_ids.shape)}"
+            raise ValueError(f"token_ids is {found}, expected integers (batch, seq), at least one")
+        low, high = int(token_ids.min()), int(token_ids.max())
+        if low < 0 or high >= self.config.vocab_size:
+            wrong = low if low < 0 else high
+            raise ValueError(f"token id {wrong} is outside 0 .. {self.config.vocab_size - 1}")
+        past = 0 if cache is None else cache.length
+        check_context(self.config, past + token_ids.shape[1])
+        if isinstance(cache, RollingKVCache) and cache.window != self.config.window:
+            raise ValueError(
+                f"the cache keeps {cache.window} tokens, expected {self.config.window}, the "
+                "window of the model: a rolling cache is exact for that one alone"
+            )
+        if attention_mask is not None:
+            room = cache.capacity if isinstance(cache, FixedKVCache) else past + token_ids.shape[1]
+            if attention_mask.shape != (token_ids.shape[0], room):
+                expected = (token_ids.shape[0], room)
+                raise ValueError(
+                    f"attention_mask has shape {tuple(attention_mask.shape)}, expected {expected}: "
+                    "cached tokens count"
+                )
+
+    def _initialize(self) -> None:
+        """GPT-2's start: N(0, 0.02), and what adds to the stream shrinks with the depth."""
+        if self.embedding.weight.is_meta:
+            return  # to be filled with weights from a file
+        deep = 0.02 / math.sqrt(2 * self.config.n_layers)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                ends = name.endswith(("sublayer.output.weight", "sublayer.down.weight"))
+                nn.init.normal_(parameter, std=deep if ends else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+
+def check_context(config: DecoderConfig, total: int) -> None:
+    """ValueError when the model would see more positions than it is made for."""
+    if total > config.context:
+        raise ValueError(
+            f"{total} tokens do not fit: the model's context is {config.context} positions, "
+            "prompt and continuation together"
+        )

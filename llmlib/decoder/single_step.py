@@ -1,0 +1,251 @@
+"""The forward pass for one token of one text, written for speed, and the same compiled.
+
+Decoding one token reads every weight once for two operations each, so what counts is how fast
+weights come from memory and how little happens between two products. Here vectors have one axis (a
+matrix-vector product starts faster than a product with a matrix of one row), query and key are
+rotated together, and no module is called. A block is one function of tensors: compiled once, it
+serves all blocks of all models of the same shapes.
+
+`Decoder.forward` is the reference, and the tests hold both equal. Not here: batches, padding,
+gradients, accelerators, and models that are built otherwise than Llama; for those `generate` uses
+the reference.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmlib.activations import GatedFeedForward
+from llmlib.attention import Attention
+from llmlib.decoder.compiled import compiled
+from llmlib.decoder.model import Block, Decoder
+from llmlib.kv_cache import FixedKVCache, FixedLayer, KVCache
+from llmlib.normalization import RMSNorm, rms_norm
+from llmlib.quantization import Int8Linear
+
+Update = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Norm = Callable[[Tensor, Tensor, float], Tensor]
+
+
+# The compiler writes a loop of its own for each product. With 16-bit weights that loop is a third
+# faster when it finds the vector in memory in float32, instead of widening it again for every row.
+# A function that the compiler cannot look into puts it there.
+_LIBRARY = torch.library.Library("llmlib", "DEF")
+_LIBRARY.define("widened(Tensor vector) -> Tensor")
+_LIBRARY.impl("widened", lambda vector: vector.float(), "CPU")
+_LIBRARY.impl("widened", lambda vector: vector.new_empty(len(vector), dtype=torch.float32), "Meta")
+
+
+class Matrix(NamedTuple):
+    """A linear layer's tensors; the scale belongs to integer weights."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: Tensor | None
+
+
+class BlockWeights(NamedTuple):
+    """A block's tensors; matrices that read the same vector stand together."""
+
+    attention_norm: Tensor
+    query_key_value: tuple[Matrix, ...]
+    output: Matrix
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    feed_forward_norm: Tensor
+    gate_up: tuple[Matrix, ...]
+    down: Matrix
+
+
+class Heads(NamedTuple):
+    """What a block needs to know beside its tensors."""
+
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    window: int | None
+    norm_eps: float
+
+
+def product(matrix: Matrix, x: Tensor) -> Tensor:
+    """The linear layer's output for one vector, which may be wider than 16-bit weights."""
+    if matrix.scale is not None:
+        y = torch.ops.aten._weight_int8pack_mm(x[None], matrix.weight, matrix.scale)[0]
+    elif x.dtype != matrix.weight.dtype:
+        y = (matrix.weight.float() * x).sum(-1).to(matrix.weight.dtype)
+    else:
+        y = torch.mv(matrix.weight, x)
+    return y if matrix.bias is None else y + matrix.bias
+
+
+def products(matrices: tuple[Matrix, ...], x: Tensor) -> list[Tensor]:
+    """The outputs of the layers that read the same vector."""
+    if x.element_size() < 4 and matrices[0].scale is None and torch.compiler.is_compiling():
+        x = torch.ops.llmlib.widened(x)
+    return [product(matrix, x) for matrix in matrices]
+
+
+def block_step(
+    x: Tensor, weights: BlockWeights, turn: Tensor, heads: Heads, update: Update, norm: Norm,
+    visible: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """One block for one token: (dim,) -> (dim,).
+
+    Args:
+        x: the residual stream at the token.
+        weights: of the block.
+        turn: (2, head_dim), what a head and the head with its halves swapped are multiplied with.
+        heads: numbers of the attention.
+        update: stores key and value, returns all of them.
+        norm: RMSNorm of one vector.
+        visible: which of the keys are there; None for all.
+    """
+    groups, width = heads.n_kv_heads, heads.head_dim
+    h = norm(x, weights.attention_norm, heads.norm_eps)
+    q, k, value = products(weights.query_key_value, h)
+    if weights.query_norm is not None and weights.key_norm is not None:
+        q = rms_norm(q.view(-1, width), weights.query_norm, heads.norm_eps).flatten()
+        k = rms_norm(k.view(-1, width), weights.key_norm, heads.norm_eps).flatten()
+    both = torch.cat([q, k]).view(-1, width)
+    wide = both.float() if both.element_size() < 4 else both
+    both = (wide * turn[0] + wide.roll(width // 2, -1) * turn[1]).to(x.dtype)
+    key, value = both[heads.n_heads :].view(1, groups, 1, width), value.view(1, groups, 1, width)
+    keys, values = update(key, value)
+    if visible is None and heads.window is not None and keys.shape[2] > heads.window:
+        keys, values = keys[:, :, -heads.window :], values[:, :, -heads.window :]
+    # The heads of a group as rows of one product with the keys they share.
+    query = both[: heads.n_heads].view(1, groups, -1, width)
+    seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=visible)
+    x = x + products((weights.output,), seen.flatten())[0]
+    h = norm(x, weights.feed_forward_norm, heads.norm_eps)
+    gate, up = products(weights.gate_up, h)
+    return x + products((weights.down,), F.silu(gate) * up)[0]
+
+
+def norm_by_number(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm of one vector: its sum of squares is one number, which Python can work with."""
+    wide = x.float() if x.element_size() < 4 else x
+    mean_square = torch.dot(wide, wide).item() / len(x)
+    return (wide * (1 / math.sqrt(mean_square + eps))).to(x.dtype) * weight
+
+
+def fixed_block_step(
+    x: Tensor, weights: BlockWeights, turn: Tensor, heads: Heads, keys: Tensor, values: Tensor,
+    slot: Tensor, visible: Tensor,
+) -> Tensor:  # fmt: skip
+    """`block_step` over buffers of fixed shape, so that every token is the same program."""
+
+    def update(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        keys.index_copy_(2, slot, key)
+        values.index_copy_(2, slot, value)
+        return keys, values
+
+    return block_step(x, weights, turn, heads, update, rms_norm, visible)
+
+
+def head_step(x: Tensor, norm: Tensor, matrix: Matrix, eps: float) -> Tensor:
+    """Logits of one vector."""
+    return products((matrix,), rms_norm(x, norm, eps))[0]
+
+
+def fits(model: Decoder, batch: int) -> bool:
+    """Whether `SingleStep` computes what this model would."""
+    config = model.config
+    return (
+        batch == 1
+        and config.norm == "rms"
+        and config.norm_position == "pre"
+        and config.gated
+        and config.activation in ("swish", "silu")
+        and config.position == "rope"
+        and config.rope_layout == "half"
+        and not config.embedding_norm
+        and model.embedding.weight.device.type == "cpu"
+    )
+
+
+class SingleStep:
+    """Logits of the next token from one token, called as the model is; only its tensors are used.
+
+    With a `FixedKVCache` the compiled block runs, else the plain one.
+
+    Args:
+        model: a decoder that `fits`.
+    """
+
+    def __init__(self, model: Decoder) -> None:
+        self.model = model
+        self.blocks = [_block_weights(block) for block in model.blocks]
+        config = model.config
+        assert config.n_kv_heads is not None
+        assert config.head_dim is not None
+        self.heads = Heads(
+            config.n_heads, config.n_kv_heads, config.head_dim, config.window, config.norm_eps
+        )
+        self.embedding = model.embedding.weight.detach()
+        self.norm = _norm_weight(model.norm)
+        tied = Matrix(self.embedding, None, None)
+        self.head = tied if model.output is None else _matrix(model.output)
+
+    @torch.no_grad()
+    def __call__(self, token_ids: Tensor, cache: KVCache, **_: object) -> Tensor:
+        """(1, 1) -> (1, 1, vocab); the token's key and value are added to the cache."""
+        x = self.embedding[int(token_ids)]
+        cos, sin = self.model.rotation(cache.positions(1))
+        # a cos - b sin and b cos + a sin at once: (a, b) * (cos, cos) + (b, a) * (-sin, sin).
+        turn = torch.stack([torch.cat([cos, cos], -1)[0], torch.cat([-sin, sin], -1)[0]])
+        if isinstance(cache, FixedKVCache):
+            return self._compiled(x, turn, cache)
+        for i, weights in enumerate(self.blocks):
+            update = cache.layer(i).update
+            x = block_step(x, weights, turn, self.heads, update, norm_by_number)
+        h = norm_by_number(x, self.norm, self.heads.norm_eps)
+        return product(self.head, h)[None, None]
+
+    def _compiled(self, x: Tensor, turn: Tensor, cache: FixedKVCache) -> Tensor:
+        slot, slots = cache.positions(1), cache.key_positions(1)
+        visible = slots <= slot
+        if self.heads.window is not None:
+            visible = visible & (slots > slot - self.heads.window)
+        block, head = compiled(fixed_block_step), compiled(head_step)
+        for i, weights in enumerate(self.blocks):
+            layer = cache.layer(i)
+            assert isinstance(layer, FixedLayer)
+            keys, values = layer.buffers()
+            x = block(x, weights, turn, self.heads, keys, values, slot, visible[None, None, None])
+        cache.advance(1)
+        return head(x, self.norm, self.head, self.heads.norm_eps)[None, None]
+
+
+def _matrix(linear: nn.Module) -> Matrix:
+    assert isinstance(linear, nn.Linear | Int8Linear)
+    bias = None if linear.bias is None else linear.bias.detach()
+    scale = linear.scale if isinstance(linear, Int8Linear) else None
+    return Matrix(linear.weight.detach(), bias, scale)
+
+
+def _norm_weight(norm: nn.Module | None) -> Tensor:
+    assert isinstance(norm, RMSNorm)
+    return norm.weight.detach()
+
+
+def _block_weights(block: nn.Module) -> BlockWeights:
+    assert isinstance(block, Block)
+    attention, feed_forward = block.attention.sublayer, block.feed_forward.sublayer
+    assert isinstance(attention, Attention)
+    assert isinstance(feed_forward, GatedFeedForward)
+    normed = attention.query_norm is not None
+    return BlockWeights(
+        attention_norm=_norm_weight(block.attention.norm),
+        query_norm=_norm_weight(attention.query_norm) if normed else None,
+        key_norm=_norm_weight(attention.key_norm) if normed else None,
+        feed_forward_norm=_norm_weight(block.feed_forward.norm),
+        query_key_value=tuple(map(_matrix, (attention.query, attention.key, attention.value))),
+        output=_matrix(attention.output),
+        gate_up=(_matrix(feed_forward.gate), _matrix(feed_forward.up)),
+        down=_matrix(feed_forward.down),
+    )

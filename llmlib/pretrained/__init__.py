@@ -1,0 +1,11 @@
+"""Real weights for the book's models: Hugging Face folders, GGUF files, the packaged models.
+
+`huggingface` reads config.json and *.safetensors, `gguf_models` the files of llama.cpp (the format
+is in `llmlib.gguf_format`); `assemble` fills a model with named tensors and says what does not fit.
+Weights that are stored as pickles are never read: unpickling runs whatever they contain.
+"""
+
+from llmlib.pretrained.gguf_models import load_gguf, smollm2
+from llmlib.pretrained.huggingface import load
+
+__all__ = ["load", "load_gguf", "smollm2"]

@@ -1,0 +1,150 @@
+"""Models from GGUF files, and SmolLM2, the real language model that comes inside a package.
+
+llama.cpp rotates adjacent pairs of features, so its converter reorders the rows of Llama's query
+and key matrices; here they are put back. Left as they are, short prompts still look right.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmlib.decoder import Decoder, DecoderConfig
+from llmlib.gguf_format import GGUFFile
+from llmlib.packaged import smollm2_gguf
+from llmlib.pretrained.assemble import Rule, assemble
+from llmlib.tokenization import ByteLevelBPETokenizer
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+
+
+def smollm2(dtype: torch.dtype = torch.float32) -> tuple[Decoder, ByteLevelBPETokenizer]:
+    """SmolLM2-135M-Instruct and its tokenizer: 134,515,008 weights, 30 layers, Apache-2.0.
+
+    Raises:
+        FileNotFoundError: the package is not installed; the text says which command installs it.
+
+    Source: allal2025smollm2
+    """
+    return load_gguf(smollm2_gguf(), dtype)
+
+
+def load_gguf(
+    path: str | Path, dtype: torch.dtype = torch.float32
+) -> tuple[Decoder, ByteLevelBPETokenizer]:
+    """The model and the tokenizer of a GGUF file.
+
+    Args:
+        path: the file; architectures llama (Mistral too), qwen2, qwen3; numbers in F32, F16, Q8_0,
+            Q4_0 or Q4_1.
+        dtype: type of the weights in memory, whatever the file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not GGUF, cut off or damaged, an architecture, storage type or tokenizer that
+            is not known, tensors that are missing, left over or of another shape.
+    """
+    file = GGUFFile(path)
+    config = gguf_config(file)
+    rules = gguf_rules(config, permuted=file.settings["general.architecture"] == "llama")
+    model = assemble(config, file, rules, dtype=dtype)
+    return model, ByteLevelBPETokenizer.from_gguf_metadata(file.settings, file.path)
+
+
+def gguf_config(file: GGUFFile) -> DecoderConfig:
+    """The decoder's configuration, from the file's settings."""
+    kind = file.settings.get("general.architecture")
+    if kind not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"{file.path}: the architecture is {kind!r}, expected one of {known}")
+
+    def setting(name: str, default: Any = None) -> Any:
+        value = file.settings.get(f"{kind}.{name}", default)
+        if value is None:
+            raise ValueError(f"{file.path}: the setting {kind}.{name} is missing")
+        return value
+
+    heads, dim = setting("attention.head_count"), setting("embedding_length")
+    head_dim = setting("attention.key_length", dim // heads)
+    if setting("rope.dimension_count", head_dim) != head_dim:
+        raise ValueError(f"{file.path}: RoPE turns a part of each head; that is not supported")
+    if "token_embd.weight" not in file.entries:
+        raise ValueError(f"{file.path}: tensor 'token_embd.weight' is missing")
+    return DecoderConfig(
+        vocab_size=file.shapes["token_embd.weight"][0],
+        dim=dim,
+        n_layers=setting("block_count"),
+        n_heads=heads,
+        n_kv_heads=setting("attention.head_count_kv", heads),
+        head_dim=head_dim,
+        ffn_dim=setting("feed_forward_length"),
+        context=setting("context_length"),
+        # The file has it in float32: 9.99999974e-06 is meant as 1e-05.
+        norm_eps=float(f"{setting('attention.layer_norm_rms_epsilon'):.6g}"),
+        qkv_bias="blk.0.attn_q.bias" in file.entries,
+        qk_norm=kind == "qwen3",
+        rope_base=setting("rope.freq_base", 10_000.0),
+        rope_scaling=_scaling(file, str(kind)),
+        window=file.settings.get(f"{kind}.attention.sliding_window"),
+        tied="output.weight" not in file.entries,
+    )
+
+
+def _scaling(file: GGUFFile, kind: str) -> dict[str, Any] | None:
+    """The file's RoPE scaling in the terms of `rope_frequencies`."""
+    found = {
+        name: file.settings.get(f"{kind}.rope.scaling.{name}")
+        for name in ("type", "factor", "original_context_length", "attn_factor")
+    }
+    if found["type"] in (None, "none"):
+        return None
+    if found["type"] not in ("linear", "yarn"):
+        raise ValueError(
+            f"{file.path}: the RoPE scaling is {found['type']!r}, expected none, linear or yarn"
+        )
+    scaling = {"rope_type": found["type"], "factor": found["factor"]}
+    if found["type"] == "yarn":
+        scaling["original_max_position_embeddings"] = found["original_context_length"]
+        scaling["attention_factor"] = found["attn_factor"]
+    return scaling
+
+
+def gguf_rules(config: DecoderConfig, permuted: bool) -> list[Rule]:
+    """Which tensor of the file becomes which parameter; permuted: rows of queries and keys are."""
+    heads = {"query": config.n_heads, "key": config.n_kv_heads or config.n_heads}
+    rules = [
+        Rule("embedding.weight", "token_embd.weight"),
+        Rule("norm.weight", "output_norm.weight"),
+    ]
+    if not config.tied:
+        rules.append(Rule("output.weight", "output.weight"))
+    for i in range(config.n_layers):
+        attention, stored = f"blocks.{i}.attention.sublayer", f"blk.{i}"
+        for name, short in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "output")):
+            tensor, parameter = f"{stored}.attn_{short}", f"{attention}.{name}"
+            kinds = ("weight", "bias") if config.qkv_bias and name != "output" else ("weight",)
+            for kind in kinds:
+                whole = Rule(f"{parameter}.{kind}", f"{tensor}.{kind}")
+                if permuted and name in heads:
+                    n = heads[name]
+                    whole = Rule(whole.parameter, whole.tensor, partial(unpermute, n_heads=n))
+                rules.append(whole)
+            if config.qk_norm and name in heads:
+                rules.append(Rule(f"{parameter}_norm.weight", f"{tensor}_norm.weight"))
+        for name in ("gate", "up", "down"):
+            parameter = f"blocks.{i}.feed_forward.sublayer.{name}.weight"
+            rules.append(Rule(parameter, f"{stored}.ffn_{name}.weight"))
+        rules.append(Rule(f"blocks.{i}.attention.norm.weight", f"{stored}.attn_norm.weight"))
+        rules.append(Rule(f"blocks.{i}.feed_forward.norm.weight", f"{stored}.ffn_norm.weight"))
+    return rules
+
+
+def unpermute(rows: Tensor, n_heads: int) -> Tensor:
+    """Query or key rows as Hugging Face has them: feature i turns with i + head_dim/2.
+
+    In GGUF the rows of a pair lie side by side, (head, pair, 2): that is read as it lies and turned
+    into (head, 2, pair).
+    """
+    return rows.unflatten(0, (n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
