@@ -13,9 +13,9 @@ SCHEMES = ("http", "file")
 MOST_STOPS = 200
 
 
-PICTURE = """widget => [...widget.querySelectorAll('svg')].map(svg => {
+PICTURE = """widget => [...widget.querySelectorAll('.lm-figure')].map(figure => {
   // Names differ from drawing to drawing and are not seen: what moves must move on the screen.
-  const copy = svg.cloneNode(true);
+  const copy = figure.cloneNode(true);
   for (const element of [copy, ...copy.querySelectorAll('*')]) {
     for (const { name, value } of [...element.attributes]) {
       if (name === 'id' || name.startsWith('aria-') || value.includes('#lm-')) {
@@ -82,6 +82,13 @@ def moves_choice(page: Any, widget: Any, choice: Any) -> str | None:
     return None if picture(widget) != pictures[0] else "ArrowDown changes nothing"
 
 
+def moves_text(widget: Any, field: Any) -> str | None:
+    """Types into one text field; returns what is wrong with it."""
+    before = picture(widget)
+    field.fill("a€😊")
+    return None if picture(widget) != before else "typing changes nothing"
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_control_changes_the_picture(visit: Any, scheme: str, chapter: str) -> None:
     faults = []
@@ -93,8 +100,10 @@ def test_every_control_changes_the_picture(visit: Any, scheme: str, chapter: str
         sliders = widget.locator("input[type=range]").all()
         choices = widget.locator("select").all()
         is_exercise = "lm-exercise" in (widget.get_attribute("class") or "")
-        if not is_exercise and not (sliders or choices):
+        fields = [] if is_exercise else widget.locator("input[type=text]").all()
+        if not is_exercise and not (sliders or choices or fields):
             found.append("has no control")
+        found += [moves_text(widget, field) for field in fields]
         found += [moves_slider(opened.page, widget, slider) for slider in sliders]
         found += [moves_choice(opened.page, widget, choice) for choice in choices]
         found = [fault for fault in found if fault]

@@ -2,5 +2,17 @@
 
 from llmlib.book.widgets.base import Choice, Slider
 from llmlib.book.widgets.pictures import Bars, HeatMap, Lines, Panel, Series
+from llmlib.book.widgets.text import ByteExplorer, TokenGrid, TokenSteps
 
-__all__ = ["Bars", "Choice", "HeatMap", "Lines", "Panel", "Series", "Slider"]
+__all__ = [
+    "Bars",
+    "ByteExplorer",
+    "Choice",
+    "HeatMap",
+    "Lines",
+    "Panel",
+    "Series",
+    "Slider",
+    "TokenGrid",
+    "TokenSteps",
+]
