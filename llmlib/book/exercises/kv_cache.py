@@ -115,7 +115,10 @@ EXERCISES: list[Exercise] = [
     Number(
         "kv_cache.bytes_per_token",
         level="easy",
-        hint="Keys and values, layers, key/value heads, width, 2 bytes. One number is a decoy.",
+        hint=(
+            "Keys and values, layers, key/value heads, their width, 2 bytes. Two of the numbers "
+            "are decoys."
+        ),
         solution=(
             "2 · 28 · 8 · 128 · 2 = <strong>114,688</strong> bytes. The model's width 3,072 and "
             "its 24 query heads do not appear."
