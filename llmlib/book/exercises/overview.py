@@ -92,7 +92,7 @@ EXERCISES: list[Exercise] = [
         hint="Tokens drawn from the source, over tokens in it.",
         solution="500 · 0.08 / 12 = <strong>3.33</strong> times; with 300 billion it is 2.",
         answer=lambda: 500 * 0.08 / 12,
-        tolerance=0.01,
+        tolerance=0.05,
         mistakes=[
             Mistake(2.0, "That is the real run, with 300 billion tokens."),
             Mistake(0.3, "The other way round: drawn over available."),
