@@ -11,9 +11,11 @@ from llmlib.attention import (
     Attention,
     attention,
     attention_weights,
+    pool_heads,
     reference_attention,
     visible_keys,
 )
+from llmlib.decoder import Decoder, DecoderConfig, pool_kv_heads
 from llmlib.kv_cache import KVCache, RollingKVCache
 from llmlib.position_encoding import alibi_bias, rope_frequencies, rope_rotation
 
@@ -290,6 +292,115 @@ def test_gradients_flow_without_a_cache_and_stop_at_one():
     assert not cache.layer(0).buffers[0].data.requires_grad
 
 
+# --- heads that are shared -------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 3), st.booleans(), st.integers(1, 8))
+def test_gqa_spans_mha_and_mqa(groups, size, causal, seq):
+    """G = H is MHA written with one K and V per head; G = 1 is MQA written with one for all."""
+    heads, x = groups * size, random(2, seq, 24)
+    torch.manual_seed(0)
+    visible = visible_keys(seq, seq, causal=causal)
+    for kv_heads in (heads, 1):
+        made = Attention(24, heads, kv_heads, head_dim=4, causal=causal).double()
+        rows = []
+        for h in range(heads):
+            shared = h if kv_heads == heads else 0
+            q = x @ made.query.weight[4 * h : 4 * h + 4].T
+            k = x @ made.key.weight[4 * shared : 4 * shared + 4].T
+            v = x @ made.value.weight[4 * shared : 4 * shared + 4].T
+            scores = (q @ k.mT / 2).masked_fill(~visible, -math.inf)
+            rows.append(scores.softmax(-1) @ v)
+        expected = torch.cat(rows, -1) @ made.output.weight.T
+        torch.testing.assert_close(made(x), expected)
+
+
+def test_pooling_averages_neighbors():
+    rows = torch.arange(8.0)[:, None] * torch.ones(8, 3)  # four heads of two rows
+    assert pool_heads(rows, 4, 2)[:, 0].tolist() == [1, 2, 5, 6]
+    assert pool_heads(rows[:, 0], 4, 1).tolist() == [3, 4]
+    assert torch.equal(pool_heads(rows, 4, 4), rows)
+
+
+def test_pooling_heads_that_agree_changes_nothing():
+    """If the heads of a group have the same K and V, their mean is what each of them was."""
+    few = module(n_kv_heads=2, qkv_bias=True, qk_norm=True)
+    many = module(n_kv_heads=6, qkv_bias=True, qk_norm=True)
+    spread = {
+        f"{name}.{kind}": getattr(getattr(few, name), kind)
+        .unflatten(0, (2, 4)).repeat_interleave(3, 0).flatten(0, 1)
+        for name in ("key", "value") for kind in ("weight", "bias")
+    }  # fmt: skip
+    many.load_state_dict(few.state_dict() | spread)
+    x, pooled = random(2, 5, 24), many.pooled(2)
+    torch.testing.assert_close(pooled(x), many(x))
+    assert (many.n_kv_heads, pooled.n_kv_heads) == (6, 2)
+    assert pooled.key.weight.shape == (8, 24)
+    assert pooled.key.out_features == 8
+
+
+@torch.no_grad()
+def test_pooled_decoder_is_smaller_and_leaves_the_model_alone():
+    torch.manual_seed(0)
+    model = Decoder(DecoderConfig(20, 24, 2, 6))
+    ids = torch.randint(20, (1, 7))
+    before, caches = model(ids), []
+    for made in (model, pool_kv_heads(model, 2)):
+        caches.append(KVCache())
+        made(ids, caches[-1])
+    assert caches[0].n_bytes == 3 * caches[1].n_bytes
+    assert torch.equal(model(ids), before)
+    torch.testing.assert_close(pool_kv_heads(model, 6)(ids), before)
+    assert pool_kv_heads(model, 3).config.n_kv_heads == 3
+
+
+# --- without order, and from elsewhere -------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 9), st.integers(0, 1000))
+def test_without_a_mask_attention_is_permutation_equivariant(seq, seed):
+    attention, x = module(causal=False), random(1, seq, 24)
+    order = torch.randperm(seq, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(attention(x[:, order]), attention(x)[:, order])
+
+
+def cross(**options):
+    return module(causal=False, context_dim=10, **options)
+
+
+def test_cross_attention_is_the_formula_on_two_streams():
+    attention, x, context = cross(qk_norm=True, qkv_bias=True), random(2, 3, 24), random(2, 7, 10)
+    q, k, v = attention.project(x, context=context)
+    assert (q.shape, k.shape) == ((2, 6, 3, 4), (2, 2, 7, 4))
+    expected = attention.output(reference_attention(q, k, v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(x, context=context), expected)
+    maps = attention.weights(x, context=context)
+    assert maps.shape == (2, 6, 3, 7)
+    torch.testing.assert_close(maps.sum(-1), torch.ones_like(maps[..., 0]))
+
+
+def test_keys_and_values_of_a_context_are_made_once():
+    attention, x, context = cross(), random(2, 3, 24), random(2, 7, 10)
+    made = attention.keys_values(context)
+    steps = [attention(step, context=made) for step in x.split(1, dim=1)]
+    torch.testing.assert_close(torch.cat(steps, 1), attention(x, context=context))
+
+
+def test_padding_of_a_context_is_hidden():
+    attention, x, context = cross(), random(2, 3, 24), random(2, 7, 10)
+    mask = torch.arange(7)[None, None, None] < torch.tensor([4, 7])[:, None, None, None]
+    found = attention(x, context=context, mask=mask)
+    torch.testing.assert_close(found[:1], attention(x[:1], context=context[:1, :4]))
+    torch.testing.assert_close(found[1], attention(x, context=context)[1])
+
+
+def test_self_attention_is_cross_attention_to_itself():
+    attention, x = module(causal=False), random(2, 5, 24)
+    torch.testing.assert_close(attention(x, context=x), attention(x))
+
+
 # --- bad input -------------------------------------------------------------------------------
 
 
@@ -338,3 +449,28 @@ def test_window_without_room_for_the_query(engine, window):
 def test_sizes_of_the_module(sizes, error, named):
     with pytest.raises(error, match=named):
         Attention(**sizes)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("options", "seen", "named"),
+    [
+        ({"causal": True}, {}, "context is given with causal=True"),
+        ({"window": 3}, {}, "context is given with a window"),
+        ({}, {"rotation": (torch.ones(2, 2), torch.ones(2, 2))}, "with a rotation"),
+        ({}, {"cache": KVCache().layer(0)}, "with a cache"),
+    ],
+)
+def test_context_and_what_means_positions_of_x(options, seen, named):
+    x = torch.zeros(1, 2, 24)
+    with pytest.raises(ValueError, match=named):
+        Attention(24, 6, **options)(x, context=x, **seen)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("groups", [4, 5, 12])
+def test_pooling_into_groups_that_do_not_divide(groups):
+    with pytest.raises(ValueError, match=f"6 heads: cannot pool into {groups}"):
+        Attention(24, 6).pooled(groups)
+    with pytest.raises(ValueError, match="n_groups must be positive"):
+        Attention(24, 6).pooled(0)

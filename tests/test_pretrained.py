@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llmlib.attention import LatentSizes
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.gguf_format import GGUFFile
 from llmlib.pretrained import load, load_gguf
@@ -97,6 +98,16 @@ def test_windows(kind, settings, window):
     assert FAMILIES[kind][0]({**LLAMA, **settings}).window == window
 
 
+def test_deepseek_settings():
+    plain = {**LLAMA, "q_lora_rank": None, "kv_lora_rank": 8, "qk_rope_head_dim": 2,
+             "qk_nope_head_dim": 6, "v_head_dim": 5}  # fmt: skip
+    dense = ({"n_routed_experts": None}, {"first_k_dense_replace": 2})
+    for settings in dense:
+        found = FAMILIES["deepseek_v2"][0]({**plain, **settings})
+        assert found.latent == LatentSizes(8, 2, 6, 5, None)
+        assert (found.rope_layout, found.head_dim, found.n_kv_heads) == ("interleaved", 8, 6)
+
+
 def test_tied_head_may_be_stored_twice(tmp_path):
     found = load(folder(tmp_path, tie_word_embeddings=True))
     assert found.output is None
@@ -149,6 +160,11 @@ def test_settings_that_are_not_supported(tmp_path, changes, named):
         ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual"),
         ("qwen2", {"sliding_window": 5, "use_sliding_window": True, "max_window_layers": 1},
          "some layers have a window"),
+        ("deepseek_v2", {"first_k_dense_replace": 1, "n_routed_experts": 4},
+         r"layers from 1 on \(first_k_dense_replace\) have routed experts, expected dense"),
+        ("deepseek_v2", {}, "layers from 0 on .* have routed experts"),
+        ("deepseek_v2", {"first_k_dense_replace": 2, "kv_lora_rank": 0},
+         "kv_rank must be positive"),
     ],
 )  # fmt: skip
 def test_settings_of_other_families(kind, settings, named):

@@ -14,7 +14,7 @@ from torch import Tensor
 from llmlib.decoder.compiled import compiled
 from llmlib.decoder.model import Decoder, DecoderConfig, check_context
 from llmlib.decoder.single_step import SingleStep, fits
-from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
+from llmlib.kv_cache import FixedKVCache, KVCache, LatentKVCache, RollingKVCache
 from llmlib.sampling import greedy
 
 COMPILED_ROOM = 128  # compiled programs are made for multiples of so many tokens
@@ -90,6 +90,8 @@ def _usual_cache(config: DecoderConfig, total: int, compile: bool) -> KVCache:
         return FixedKVCache(-(-total // COMPILED_ROOM) * COMPILED_ROOM)
     if config.window is not None:
         return RollingKVCache(config.window)
+    if config.latent is not None:
+        return LatentKVCache(capacity=total)
     return KVCache(capacity=total)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from llmlib.activations import FeedForward, GatedFeedForward
-from llmlib.attention import Attention
+from llmlib.attention import Attention, LatentAttention, LatentSizes
 from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
 from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm
 from llmlib.position_encoding import (
@@ -59,6 +59,7 @@ class DecoderConfig:
     rope_scaling: dict[str, Any] | None = None  # see llmlib.position_encoding.rope_frequencies
     rope_layout: Layout = "half"  # which features RoPE pairs
     window: int | None = None  # keys a query sees, itself included (Mistral)
+    latent: LatentSizes | None = None  # multi-head latent attention and its widths (DeepSeek-V2)
     tied: bool = True  # the head shares the embedding matrix
     embedding_norm: bool = False  # a norm behind the embedding (BLOOM)
 
@@ -66,7 +67,7 @@ class DecoderConfig:
         """Fill in what follows from other fields, and refuse what cannot be."""
         defaults = {
             "n_kv_heads": self.n_heads,
-            "head_dim": self.dim // max(self.n_heads, 1),
+            "head_dim": (self.latent.head_dim if self.latent else self.dim // max(self.n_heads, 1)),
             "ffn_dim": 4 * self.dim,
             "qkv_bias": self.bias,
             "out_bias": self.bias,
@@ -85,6 +86,14 @@ class DecoderConfig:
             if getattr(self, name) not in known:
                 expected = ", ".join(known)
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {expected}")
+        if self.latent is not None:
+            for name, only in (
+                ("n_kv_heads", self.n_heads), ("head_dim", self.latent.head_dim),
+                ("window", None), ("qk_norm", False),
+            ):  # fmt: skip
+                if getattr(self, name) != only:
+                    found = getattr(self, name)
+                    raise ValueError(f"{name} is {found}, expected {only} beside latent attention")
 
 
 _CHOICES = {
@@ -104,8 +113,19 @@ def make_norm(config: DecoderConfig) -> nn.Module:
     return kind(config.dim, config.norm_eps)
 
 
-def make_attention(config: DecoderConfig) -> Attention:
+def make_attention(config: DecoderConfig) -> Attention | LatentAttention:
     """The configuration's causal attention."""
+    if config.latent is not None:
+        return LatentAttention(
+            config.dim,
+            config.n_heads,
+            config.latent,
+            causal=True,
+            qkv_bias=bool(config.qkv_bias),
+            out_bias=bool(config.out_bias),
+            rope_layout=config.rope_layout,
+            scale=_latent_scale(config),
+        )
     return Attention(
         config.dim,
         config.n_heads,
@@ -119,6 +139,19 @@ def make_attention(config: DecoderConfig) -> Attention:
         norm_eps=config.norm_eps,
         rope_layout=config.rope_layout,
     )
+
+
+def _latent_scale(config: DecoderConfig) -> float | None:
+    """DeepSeek-V2 sharpens the scores of a stretched context here, not in RoPE's tables.
+
+    By (0.1 * mscale_all_dim * ln(factor) + 1)^2; without that setting the usual scale stays.
+    """
+    scaling = config.rope_scaling or {}
+    strength = scaling.get("mscale_all_dim")
+    if config.latent is None or not strength:
+        return None
+    sharper = 0.1 * strength * math.log(max(scaling["factor"], 1)) + 1
+    return float(sharper**2 / math.sqrt(config.latent.head_dim))
 
 
 def make_feed_forward(config: DecoderConfig) -> nn.Module:
@@ -144,7 +177,7 @@ class Block(nn.Module):
     def attention_map(self, x: Hidden, **seen: Any) -> Float[Tensor, "batch heads seq seq"]:
         """Where each head looks when the block reads x."""
         attention = self.attention.sublayer
-        assert isinstance(attention, Attention)
+        assert isinstance(attention, Attention | LatentAttention)
         reads = self.attention.norm(x) if isinstance(self.attention, PreNorm) else x
         return attention.weights(reads, **seen)
 
@@ -178,8 +211,9 @@ class Decoder(nn.Module):
         self.output = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
         # No buffer: model.to(bfloat16) would round the angles, and far positions would blur.
         assert config.head_dim is not None
+        turned = config.latent.rope_dim if config.latent else config.head_dim
         self._frequencies = (
-            rope_frequencies(config.head_dim, config.rope_base, config.rope_scaling)
+            rope_frequencies(turned, config.rope_base, config.rope_scaling)
             if config.position == "rope"
             else None
         )

@@ -163,6 +163,7 @@ def fits(model: Decoder, batch: int) -> bool:
         and config.activation in ("swish", "silu")
         and config.position == "rope"
         and config.rope_layout == "half"
+        and config.latent is None
         and not config.embedding_norm
         and model.embedding.weight.device.type == "cpu"
     )

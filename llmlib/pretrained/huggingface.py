@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from llmlib.attention import LatentSizes
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.position_encoding import rope_type
 from llmlib.pretrained.assemble import Rule, assemble
@@ -248,19 +249,26 @@ def _rope(settings: Settings) -> tuple[float, dict[str, Any] | None]:
 
 
 def _llama_rules(config: DecoderConfig, prefix: str) -> list[Rule]:
-    rules = [
-        Rule("embedding.weight", f"{prefix}embed_tokens.weight"),
-        Rule("norm.weight", f"{prefix}norm.weight"),
-    ]
+    rules = _around_attention(config, prefix)
     for i in range(config.n_layers):
         attention, stored = f"blocks.{i}.attention.sublayer", f"{prefix}layers.{i}"
-        feed_forward = f"blocks.{i}.feed_forward.sublayer"
         for name, short in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "o")):
             bias = bool(config.out_bias if name == "output" else config.qkv_bias)
             rules += _both(f"{attention}.{name}", f"{stored}.self_attn.{short}_proj", bias)
             if config.qk_norm and name in ("query", "key"):
                 norm = f"{stored}.self_attn.{short}_norm.weight"
                 rules.append(Rule(f"{attention}.{name}_norm.weight", norm))
+    return rules
+
+
+def _around_attention(config: DecoderConfig, prefix: str) -> list[Rule]:
+    """The rules of everything else: embedding, norms, feed-forward blocks, head."""
+    rules = [
+        Rule("embedding.weight", f"{prefix}embed_tokens.weight"),
+        Rule("norm.weight", f"{prefix}norm.weight"),
+    ]
+    for i in range(config.n_layers):
+        stored, feed_forward = f"{prefix}layers.{i}", f"blocks.{i}.feed_forward.sublayer"
         for name in ("gate", "up", "down"):
             tensor = f"{stored}.mlp.{name}_proj"
             rules += _both(f"{feed_forward}.{name}", tensor, bool(config.ffn_bias))
@@ -270,6 +278,58 @@ def _llama_rules(config: DecoderConfig, prefix: str) -> list[Rule]:
         ):
             rules.append(Rule(f"blocks.{i}.{name}.norm.weight", f"{stored}.{norm}.weight"))
     return rules + _head(config)
+
+
+# --- DeepSeek-V2 ------------------------------------------------------------------------------
+
+
+def _deepseek_config(settings: Settings) -> DecoderConfig:
+    """Latent attention and dense feed-forward blocks; a mixture of experts is not supported."""
+    layers, dense = settings["num_hidden_layers"], settings.get("first_k_dense_replace") or 0
+    if settings.get("n_routed_experts", 64) and dense < layers:
+        raise ValueError(
+            f"layers from {dense} on (first_k_dense_replace) have routed experts, expected dense "
+            f"layers alone: first_k_dense_replace {layers} or more, or n_routed_experts null"
+        )
+    sizes = LatentSizes(
+        kv_rank=settings.get("kv_lora_rank", 512),
+        rope_dim=settings.get("qk_rope_head_dim", 64),
+        plain_dim=settings.get("qk_nope_head_dim", 128),
+        value_dim=settings.get("v_head_dim", 128),
+        query_rank=settings.get("q_lora_rank", 1536),
+    )
+    plain = {**settings, "num_key_value_heads": None, "head_dim": sizes.head_dim}
+    return _llama_config(plain, latent=sizes, rope_layout="interleaved")
+
+
+def _deepseek_rules(config: DecoderConfig, prefix: str) -> list[Rule]:
+    """DeepSeek stores latent and rotated key as one matrix, and what expands the latent by head."""
+    rules, sizes = _around_attention(config, prefix), config.latent
+    assert sizes is not None
+    inner, outer = bool(config.qkv_bias), bool(config.out_bias)
+    for i in range(config.n_layers):
+        mine, stored = f"blocks.{i}.attention.sublayer", f"{prefix}layers.{i}.self_attn"
+        if sizes.query_rank is None:
+            rules += _both(f"{mine}.query", f"{stored}.q_proj", bias=False)
+        else:
+            rules += _both(f"{mine}.query_down", f"{stored}.q_a_proj", inner)
+            rules += _both(f"{mine}.query_norm", f"{stored}.q_a_layernorm", bias=False)
+            rules += _both(f"{mine}.query", f"{stored}.q_b_proj", bias=False)
+        rules += _both(f"{mine}.latent_norm", f"{stored}.kv_a_layernorm", bias=False)
+        rules += _both(f"{mine}.output", f"{stored}.o_proj", outer)
+        for name, begin, end in (("latent", 0, sizes.kv_rank), ("rope_key", sizes.kv_rank, None)):
+            part = partial(_rows, n_heads=1, begin=begin, end=end)
+            for rule in _both(f"{mine}.{name}", f"{stored}.kv_a_proj_with_mqa", inner):
+                rules.append(Rule(rule.parameter, rule.tensor, part))
+        for name, begin, end in (("key", 0, sizes.plain_dim), ("value", sizes.plain_dim, None)):
+            part = partial(_rows, n_heads=config.n_heads, begin=begin, end=end)
+            rules.append(Rule(f"{mine}.{name}_up.weight", f"{stored}.kv_b_proj.weight", part))
+    return rules
+
+
+def _rows(x: torch.Tensor, n_heads: int, begin: int, end: int | None) -> torch.Tensor:
+    """Some rows of each head's."""
+    return x.unflatten(0, (n_heads, -1))[:, begin:end].flatten(0, 1)
 
 
 # --- BLOOM ------------------------------------------------------------------------------------
@@ -336,4 +396,5 @@ FAMILIES: dict[
     "qwen2": (_qwen2_config, _llama_rules),
     "qwen3": (_qwen3_config, _llama_rules),
     "bloom": (_bloom_config, _bloom_rules),
+    "deepseek_v2": (_deepseek_config, _deepseek_rules),
 }

@@ -49,15 +49,26 @@ def _gpt2() -> Any:
     return transformers.GPT2LMHeadModel(config)
 
 
-def _bloom() -> Any:
+def _bloom(n_head: int = 6) -> Any:
     config = transformers.BloomConfig(
-        vocab_size=97, hidden_size=48, n_layer=3, n_head=6, initializer_range=0.2
+        vocab_size=97, hidden_size=48, n_layer=3, n_head=n_head, initializer_range=0.2
     )
     return transformers.BloomForCausalLM(config)
 
 
 def _qwen2(**changes: Any) -> Any:
     return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**{**SIZES, **changes}))
+
+
+def _deepseek_v2(**changes: Any) -> Any:
+    """Dense layers alone; widths that are all different, so that none can be mistaken."""
+    sizes = {
+        **SIZES, "num_key_value_heads": 6, "kv_lora_rank": 20, "q_lora_rank": 28,
+        "qk_nope_head_dim": 10, "qk_rope_head_dim": 6, "v_head_dim": 14,
+        "first_k_dense_replace": 3, "n_routed_experts": 4, "num_experts_per_tok": 2,
+    }  # fmt: skip
+    config = transformers.DeepseekV2Config(**{**sizes, **changes})
+    return transformers.DeepseekV2ForCausalLM(config)
 
 
 MODELS = {
@@ -78,6 +89,13 @@ MODELS = {
     ),
     "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**SIZES, head_dim=16)),
     "bloom": _bloom,
+    "bloom with 12 heads": lambda: _bloom(n_head=12),
+    "deepseek_v2": _deepseek_v2,
+    "deepseek_v2 without query compression": lambda: _deepseek_v2(q_lora_rank=None),
+    "deepseek_v2 with all biases": lambda: _deepseek_v2(attention_bias=True, mlp_bias=True),
+    "deepseek_v2, rope yarn": lambda: _deepseek_v2(
+        rope_parameters={**YARN, "mscale": 0.707, "mscale_all_dim": 0.5}
+    ),
 }
 
 

@@ -1,12 +1,8 @@
-"""Scaled dot-product attention, and one module for its multi-head, multi-query and grouped forms.
+"""Scaled dot-product attention as functions of queries, keys and values.
 
-The module reads as the chapter does: the weights and the weighted average written out
-(`attention_weights`, `reference_attention`), the same function on PyTorch's fused kernel
-(`attention`), then `Attention`, whose numbers of heads make it multi-head (n_kv_heads = n_heads),
-grouped-query or multi-query (n_kv_heads = 1). Keys and values of a group are never repeated.
-
-Positions come from outside (a rotation of queries and keys, or a bias on the scores), because all
-layers of a model share them. Not here: attention that skips what its mask hides; caches.
+The weights and the weighted average written out (`attention_weights`, `reference_attention`), then
+the same function on PyTorch's fused kernel (`attention`). Keys and values may have fewer heads than
+queries; those of a group are never repeated.
 """
 
 import math
@@ -14,11 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-
-from llmlib.kv_cache import Layer
-from llmlib.normalization import RMSNorm
-from llmlib.position_encoding import Layout, Rotation, apply_rotation
+from torch import Tensor
 
 Queries = Float[Tensor, "batch heads seq_q head_dim"]
 Keys = Float[Tensor, "batch kv_heads seq_k head_dim"]
@@ -158,10 +150,10 @@ def attention(
         visible = visible_keys(seq_q, seq_k, causal=causal, window=window, device=q.device)
         mask = visible if mask is None else mask & visible
     bias = _merged(bias, mask, q.dtype) if bias is not None else mask
-    folds = seq_q == 1 and q.element_size() < 4 and q.shape[1] != k.shape[1]
+    folds = seq_q == 1 and q.shape[1] != k.shape[1]
     if folds:
         # One query a head: the group's heads become rows of one product with their shared keys,
-        # several times faster in bfloat16, where the kernel reads the keys once a row.
+        # up to ten times faster, because the kernel would read the keys once for each head.
         q, bias = _folded(q, k.shape[1]), None if bias is None else _folded(bias, k.shape[1])
     out = F.scaled_dot_product_attention(
         q,
@@ -187,124 +179,6 @@ def _folded(x: Tensor, kv_heads: int) -> Tensor:
     if x.shape[1] == 1:
         return x
     return x.reshape(x.shape[0], kv_heads, -1, x.shape[-1])
-
-
-# --- the module -------------------------------------------------------------------------------
-
-
-class Attention(nn.Module):
-    """Self-attention with its four projections: MHA, GQA or MQA by the number of K and V heads.
-
-    dim * head_dim * (2 * n_heads + 2 * n_kv_heads) weights.
-
-    Args:
-        dim: width of the residual stream.
-        n_heads: query heads H.
-        n_kv_heads: key/value heads G, a divisor of H; H if None. G = 1 is multi-query attention.
-        head_dim: dim / n_heads if None.
-        window: keys a query sees, itself included; None is no limit.
-        causal: whether a query sees the keys up to its own position only.
-        qkv_bias, out_bias: whether those projections have one.
-        qk_norm: RMSNorm over each head's query and key, before the rotation (Qwen3).
-        norm_eps: of that norm.
-        rope_layout: see `llmlib.position_encoding.apply_rotation`.
-
-    Raises:
-        TypeError, ValueError: sizes that are not positive integers, or that do not divide.
-
-    Source: vaswani2017attention; shazeer2019mqa (MQA),
-        ainslie2023gqa
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        n_heads: int,
-        n_kv_heads: int | None = None,
-        head_dim: int | None = None,
-        window: int | None = None,
-        *,
-        causal: bool = False,
-        qkv_bias: bool = False,
-        out_bias: bool = False,
-        qk_norm: bool = False,
-        norm_eps: float = 1e-6,
-        rope_layout: Layout = "half",
-    ) -> None:
-        super().__init__()
-        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-        _check_sizes(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads)
-        if head_dim is None and dim % n_heads:
-            raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
-        head_dim = dim // n_heads if head_dim is None else head_dim
-        _check_sizes(head_dim=head_dim, window=1 if window is None else window)
-        if n_heads % n_kv_heads:
-            raise ValueError(f"n_kv_heads is {n_kv_heads}, expected a divisor of {n_heads} heads")
-        self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
-        self.window, self.causal, self.rope_layout = window, causal, rope_layout
-        self.query = nn.Linear(dim, n_heads * head_dim, bias=qkv_bias)
-        self.key = nn.Linear(dim, n_kv_heads * head_dim, bias=qkv_bias)
-        self.value = nn.Linear(dim, n_kv_heads * head_dim, bias=qkv_bias)
-        self.output = nn.Linear(n_heads * head_dim, dim, bias=out_bias)
-        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
-        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch seq dim"],
-        *,
-        rotation: Rotation | None = None,
-        bias: Float[Tensor, "..."] | None = None,
-        mask: Bool[Tensor, "..."] | None = None,
-        cache: Layer | None = None,
-    ) -> Float[Tensor, "batch seq dim"]:
-        """Every position's weighted average of what it sees.
-
-        Args:
-            x: the residual stream, normalized.
-            rotation: RoPE's cosine and sine at the positions of x (`rope_rotation`).
-            bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
-            cache: this layer's keys and values so far; those of x are added to it, without a
-                gradient.
-        """
-        q, k, v = self.project(x, rotation)
-        causal, window = self.causal, self.window
-        if cache is not None:
-            k, v = cache.update(k.detach(), v.detach())
-            if not cache.aligned:
-                causal, window = False, None
-        out = attention(q, k, v, causal=causal, window=window, bias=bias, mask=mask)
-        return self.output(out.transpose(1, 2).flatten(2))
-
-    def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of x by head, normalized and rotated as the scores need them."""
-        q, k, v = (
-            linear(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )
-        if self.query_norm is not None and self.key_norm is not None:
-            q, k = self.query_norm(q), self.key_norm(k)
-        if rotation is not None:
-            q = apply_rotation(q, rotation, self.rope_layout)
-            k = apply_rotation(k, rotation, self.rope_layout)
-        return q, k, v
-
-    def weights(
-        self,
-        x: Float[Tensor, "batch seq dim"],
-        *,
-        rotation: Rotation | None = None,
-        bias: Float[Tensor, "..."] | None = None,
-        mask: Bool[Tensor, "..."] | None = None,
-    ) -> Float[Tensor, "batch heads seq seq"]:
-        """The attention map of each head, without a cache: what `forward` averages with."""
-        q, k, _ = self.project(x, rotation)
-        options = {"causal": self.causal, "window": self.window, "bias": bias, "mask": mask}
-        return attention_weights(q, k, **options)  # type: ignore[arg-type]
-
-    def extra_repr(self) -> str:
-        heads = f"n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, head_dim={self.head_dim}"
-        return f"{heads}, window={self.window}, causal={self.causal}"
 
 
 # --- shared by the functions above ------------------------------------------------------------
@@ -341,7 +215,7 @@ def _check_heads(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
         raise ValueError(f"k has {k.shape[1]} heads, expected a divisor of q's {q.shape[1]}")
 
 
-def _check_sizes(**sizes: int) -> None:
+def check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} must be an integer, got {value!r}")

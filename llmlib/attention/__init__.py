@@ -1,0 +1,235 @@
+"""Attention: one module for its multi-head, multi-query and grouped forms, and MLA beside it.
+
+`formula` holds the function of queries, keys and values: the weights and the weighted average
+written out (`reference_attention`), and the same on PyTorch's kernel (`attention`). `Attention`
+puts projections around it; its numbers of heads make it multi-head (n_kv_heads = n_heads),
+grouped-query or multi-query (n_kv_heads = 1), and a context makes it cross-attention. `latent` is
+multi-head latent attention, which shrinks the cache in another way.
+
+Positions come from outside (a rotation of queries and keys, or a bias on the scores), because all
+layers of a model share them. Not here: attention that skips what its mask hides; caches.
+"""
+
+import copy
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from llmlib.attention.formula import (
+    attention,
+    attention_weights,
+    check_sizes,
+    reference_attention,
+    visible_keys,
+)
+from llmlib.attention.latent import LatentAttention, LatentSizes
+from llmlib.kv_cache import Layer
+from llmlib.normalization import RMSNorm
+from llmlib.position_encoding import Layout, Rotation, apply_rotation
+
+__all__ = [
+    "Attention",
+    "LatentAttention",
+    "LatentSizes",
+    "attention",
+    "attention_weights",
+    "pool_heads",
+    "reference_attention",
+    "visible_keys",
+]
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+class Attention(nn.Module):
+    """Attention with its four projections: MHA, GQA or MQA by the number of K and V heads.
+
+    dim * head_dim * (2 * n_heads + 2 * n_kv_heads) weights.
+
+    Args:
+        dim: width of the residual stream.
+        n_heads: query heads H.
+        n_kv_heads: key/value heads G, a divisor of H; H if None. G = 1 is multi-query attention.
+        head_dim: dim / n_heads if None.
+        window: keys a query sees, itself included; None is no limit.
+        causal: whether a query sees the keys up to its own position only.
+        qkv_bias, out_bias: whether those projections have one.
+        qk_norm: RMSNorm over each head's query and key, before the rotation (Qwen3).
+        norm_eps: of that norm.
+        rope_layout: see `llmlib.position_encoding.apply_rotation`.
+        context_dim: width of the stream that keys and values come from; dim if None.
+
+    Raises:
+        TypeError, ValueError: sizes that are not positive integers, or that do not divide.
+
+    Source: vaswani2017attention; shazeer2019mqa (MQA),
+        ainslie2023gqa
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_heads: int,
+        n_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        window: int | None = None,
+        *,
+        causal: bool = False,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-6,
+        rope_layout: Layout = "half",
+        context_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        context_dim = dim if context_dim is None else context_dim
+        check_sizes(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads, context_dim=context_dim)
+        if head_dim is None and dim % n_heads:
+            raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
+        head_dim = dim // n_heads if head_dim is None else head_dim
+        check_sizes(head_dim=head_dim, window=1 if window is None else window)
+        if n_heads % n_kv_heads:
+            raise ValueError(f"n_kv_heads is {n_kv_heads}, expected a divisor of {n_heads} heads")
+        self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
+        self.window, self.causal, self.rope_layout = window, causal, rope_layout
+        self.query = nn.Linear(dim, n_heads * head_dim, bias=qkv_bias)
+        self.key = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
+        self.value = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
+        self.output = nn.Linear(n_heads * head_dim, dim, bias=out_bias)
+        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
+        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq dim"],
+        *,
+        context: Tensor | KeysValues | None = None,
+        rotation: Rotation | None = None,
+        bias: Float[Tensor, "..."] | None = None,
+        mask: Bool[Tensor, "..."] | None = None,
+        cache: Layer | None = None,
+    ) -> Float[Tensor, "batch seq dim"]:
+        """Every position's weighted average of what it sees.
+
+        Args:
+            x: the residual stream, normalized.
+            context: cross-attention: what the keys and values are made from, (batch, seq_k,
+                context_dim), or what `keys_values` made of it, to be used again at every step.
+            rotation: RoPE's cosine and sine at the positions of x (`rope_rotation`).
+            bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
+            cache: this layer's keys and values so far; those of x are added to it, without a
+                gradient.
+
+        Raises:
+            ValueError: a context together with a causal mask, a window, a rotation or a cache,
+                which all mean positions of x itself.
+        """
+        if context is not None:
+            self._check_context(rotation, cache)
+        q, k, v = self.project(x, rotation, context)
+        causal, window = self.causal, self.window
+        if cache is not None:
+            k, v = cache.update(k.detach(), v.detach())
+            if not cache.aligned:
+                causal, window = False, None
+        out = attention(q, k, v, causal=causal, window=window, bias=bias, mask=mask)
+        return self.output(out.transpose(1, 2).flatten(2))
+
+    def project(
+        self,
+        x: Tensor,
+        rotation: Rotation | None = None,
+        context: Tensor | KeysValues | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by head, normalized and rotated as the scores need them."""
+        q = self._by_head(self.query(x))
+        q = q if self.query_norm is None else self.query_norm(q)
+        source = x if context is None else context
+        k, v = source if isinstance(source, tuple) else self.keys_values(source)
+        if rotation is not None:
+            q = apply_rotation(q, rotation, self.rope_layout)
+            k = apply_rotation(k, rotation, self.rope_layout)
+        return q, k, v
+
+    def keys_values(self, context: Float[Tensor, "batch seq_k context_dim"]) -> KeysValues:
+        """Keys, normalized but not rotated, and values, each (batch, kv_heads, seq_k, head_dim)."""
+        k, v = self._by_head(self.key(context)), self._by_head(self.value(context))
+        return (k if self.key_norm is None else self.key_norm(k)), v
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def weights(
+        self,
+        x: Float[Tensor, "batch seq dim"],
+        *,
+        context: Tensor | KeysValues | None = None,
+        rotation: Rotation | None = None,
+        bias: Float[Tensor, "..."] | None = None,
+        mask: Bool[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "batch heads seq seq_k"]:
+        """The attention map of each head, without a cache: what `forward` averages with."""
+        if context is not None:
+            self._check_context(rotation, None)
+        q, k, _ = self.project(x, rotation, context)
+        options = {"causal": self.causal, "window": self.window, "bias": bias, "mask": mask}
+        return attention_weights(q, k, **options)  # type: ignore[arg-type]
+
+    def pooled(self, n_kv_heads: int) -> "Attention":
+        """A copy with fewer key/value heads, each the mean of those whose place it takes.
+
+        The start of GQA from a multi-head checkpoint; a little more training repairs the rest.
+
+        Raises:
+            TypeError, ValueError: n_kv_heads that is no divisor of this module's.
+
+        Source: ainslie2023gqa
+        """
+        made = copy.deepcopy(self)
+        for linear in (made.key, made.value):
+            linear.weight = nn.Parameter(pool_heads(linear.weight, self.n_kv_heads, n_kv_heads))
+            linear.out_features = n_kv_heads * self.head_dim
+            if linear.bias is not None:
+                linear.bias = nn.Parameter(pool_heads(linear.bias, self.n_kv_heads, n_kv_heads))
+        made.n_kv_heads = n_kv_heads
+        return made
+
+    def _check_context(self, rotation: Rotation | None, cache: Layer | None) -> None:
+        """A mask, turn or memory by position of x says nothing about another sequence."""
+        refused = {"causal=True": self.causal, "a window": self.window is not None}
+        refused |= {"a rotation": rotation is not None, "a cache": cache is not None}
+        for what, there in refused.items():
+            if there:
+                raise ValueError(
+                    f"context is given with {what}, which means positions of x itself; expected a "
+                    "context alone, or with a mask or bias over its positions"
+                )
+
+    def extra_repr(self) -> str:
+        heads = f"n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, head_dim={self.head_dim}"
+        return f"{heads}, window={self.window}, causal={self.causal}"
+
+
+def pool_heads(
+    rows: Float[Tensor, "rows *width"], n_heads: int, n_groups: int
+) -> Float[Tensor, "pooled *width"]:
+    """The heads of a key or value projection averaged group by group, neighbors together.
+
+    Args:
+        rows: its weight (heads * head_dim, dim) or bias (heads * head_dim).
+        n_heads: how many heads it has.
+        n_groups: how many are left, a divisor of n_heads.
+
+    Raises:
+        TypeError, ValueError: numbers that are not positive integers, or that do not divide.
+
+    Source: ainslie2023gqa
+    """
+    check_sizes(n_heads=n_heads, n_groups=n_groups)
+    if n_heads % n_groups or rows.shape[0] % n_heads:
+        raise ValueError(f"{rows.shape[0]} rows, {n_heads} heads: cannot pool into {n_groups}")
+    with torch.no_grad():
+        return rows.unflatten(0, (n_groups, n_heads // n_groups, -1)).mean(1).flatten(0, 1)

@@ -1,0 +1,30 @@
+"""A decoder with fewer key/value heads, made from one that is trained with more."""
+
+import copy
+import dataclasses
+
+from llmlib.attention import Attention
+from llmlib.decoder.model import Block, Decoder
+
+
+def pool_kv_heads(model: Decoder, n_kv_heads: int) -> Decoder:
+    """A copy of the model whose key/value heads are means of groups of the model's.
+
+    Its cache is smaller by the same factor, and its predictions are worse until it is trained on
+    for a little: the paper spends 5% of the pre-training on that.
+
+    Raises:
+        TypeError, ValueError: n_kv_heads that does not divide the model's, or latent attention,
+            which has none.
+
+    Source: ainslie2023gqa
+    """
+    made = copy.deepcopy(model)
+    for block in made.blocks:
+        assert isinstance(block, Block)
+        attention = block.attention.sublayer
+        if not isinstance(attention, Attention):
+            raise ValueError("the model has latent attention: expected key/value heads to pool")
+        block.attention.sublayer = attention.pooled(n_kv_heads)
+    made.config = dataclasses.replace(model.config, n_kv_heads=n_kv_heads)
+    return made
