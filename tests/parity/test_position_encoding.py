@@ -1,19 +1,24 @@
-"""RoPE's frequencies, rotations and ALiBi's slopes against transformers."""
+"""RoPE's frequencies and rotations, ALiBi's biases and T5's buckets against transformers."""
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, T5Config
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb as rotate_interleaved
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as rotate_half
+from transformers.models.t5.modeling_t5 import T5Attention
 
+from llmlib.attention import attention_weights
 from llmlib.position_encoding import (
+    RelativeBias,
     alibi_bias,
     alibi_slopes,
+    dynamic_ntk,
     rope_amplitude,
     rope_frequencies,
     rotate,
+    t5_bucket,
 )
 
 SCALINGS = {
@@ -48,6 +53,19 @@ def test_frequencies_and_amplitude(name, base, head_dim):
     assert rope_amplitude(scaling) == pytest.approx(amplitude, rel=1e-12)
 
 
+@pytest.mark.parametrize("length", [50, 1000, 1700, 8000])
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+def test_dynamic_ntk(length, factor):
+    config = LlamaConfig(
+        hidden_size=128, num_attention_heads=2, max_position_embeddings=1000,
+        rope_parameters={"rope_type": "dynamic", "factor": factor, "rope_theta": 10_000.0},
+    )  # fmt: skip
+    expected, _ = ROPE_INIT_FUNCTIONS["dynamic"](config, torch.device("cpu"), seq_len=length)
+    scaling = {"factor": factor, "original_max_position_embeddings": 1000}
+    found = rope_frequencies(64, 10_000.0, dynamic_ntk(scaling, length))
+    torch.testing.assert_close(found.float(), expected, rtol=2e-6, atol=0)
+
+
 def test_half_layout_is_llamas():
     q, k, positions = torch.randn(2, 4, 9, 16), torch.randn(2, 2, 9, 16), torch.arange(9)
     phases = positions[:, None] * rope_frequencies(16).float()
@@ -73,3 +91,36 @@ def test_slopes_are_blooms(n_heads):
     torch.testing.assert_close(alibi_slopes(n_heads), theirs, rtol=1e-6, atol=0)
     row = alibi_bias(n_heads, 5, 5)[:, 4]
     torch.testing.assert_close(row.diff(dim=-1), theirs[:, None].expand(-1, 4))
+
+
+@pytest.mark.parametrize("n_heads", [6, 12])
+def test_weights_with_alibi_are_blooms(n_heads):
+    """Up to a constant of each row, which softmax does not see."""
+    q, k = torch.randn(2, 1, n_heads, 7, 16)
+    theirs = build_alibi_tensor(torch.ones(1, 7), n_heads, torch.float32)[None]
+    hidden = torch.ones(7, 7, dtype=torch.bool).triu(1)
+    scores = q @ k.mT / 4 + theirs
+    expected = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+    found = attention_weights(q, k, causal=True, bias=alibi_bias(n_heads, 7, 7))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+# --- T5 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize(("n_buckets", "far"), [(32, 128), (8, 20), (64, 1000), (4, 3)])
+def test_t5_buckets(bidirectional, n_buckets, far):
+    relative = torch.arange(-3000, 3001)
+    expected = T5Attention._relative_position_bucket(relative, bidirectional, n_buckets, far)
+    assert torch.equal(t5_bucket(relative, bidirectional, n_buckets, far), expected)
+
+
+@pytest.mark.parametrize("is_decoder", [True, False])
+def test_t5_bias(is_decoder):
+    config = T5Config(d_model=32, d_kv=8, num_heads=4, is_decoder=is_decoder)
+    theirs = T5Attention(config, has_relative_attention_bias=True)
+    mine = RelativeBias(4, bidirectional=not is_decoder)
+    mine.load_state_dict(theirs.relative_attention_bias.state_dict())
+    found = mine(torch.arange(40), torch.arange(40))
+    torch.testing.assert_close(found, theirs.compute_bias(40, 40)[0], rtol=0, atol=0)

@@ -1,0 +1,100 @@
+"""The experiment on length: every variant tells order its own way, and is tested on the same."""
+
+import math
+
+import pytest
+import torch
+
+from llmlib.book.length_lab import (
+    ENCODINGS,
+    LONGEST,
+    Measurement,
+    rescaled,
+    rows_of,
+    save,
+    small_decoder,
+    stored,
+    token_losses,
+)
+
+LINEAR = {"rope_type": "linear", "factor": 4.0}
+
+
+def logits(model, ids):
+    with torch.no_grad():
+        return model.double().eval()(ids)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_order_reaches_the_last_token_through_the_encoding_alone(encoding):
+    """In the first layer; without positions the last token sees a set, up to the second one."""
+    model = small_decoder(encoding, 20)
+    del model.blocks[1:]
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.data *= 5  # from its small start to weights that tell tokens apart
+    ids = torch.tensor([[1, 5, 9, 3, 7, 2]])
+    swapped = torch.tensor([[5, 1, 3, 9, 7, 2]])
+    change = (logits(model, ids) - logits(model, swapped))[:, -1].abs().max()
+    assert (change > 1e-6) == (encoding != "none")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_models_are_causal_and_alike(encoding):
+    model = small_decoder(encoding, 20, seed=1)
+    ids = torch.randint(20, (2, 12))
+    torch.testing.assert_close(logits(model, ids)[:, :7], logits(model, ids[:, :7]))
+    same = small_decoder(encoding, 20, seed=1)
+    assert torch.equal(same.embedding.weight.double(), model.embedding.weight)
+
+
+def test_rescaling_keeps_the_weights_and_changes_the_angles():
+    model, ids = small_decoder("rope", 20), torch.randint(20, (1, 12))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5)
+    expected, slower = logits(model, ids), logits(rescaled(model, LINEAR), ids)
+    torch.testing.assert_close(logits(rescaled(model, None), ids), expected)
+    assert (slower - expected).abs().max() > 1e-6
+
+
+def test_losses_of_pieces_are_those_of_the_pieces_alone():
+    model = small_decoder("alibi", 20).double().eval()
+    text = torch.randint(20, (2, LONGEST + 1))
+    found = token_losses(model, text, 64)
+    assert found.shape == (2, LONGEST)
+    piece, targets = text[1:, 128:192], text[1, 129:193]
+    alone = torch.nn.functional.cross_entropy(logits(model, piece)[0], targets, reduction="none")
+    torch.testing.assert_close(found[1, 128:192], alone)
+
+
+def test_rows_are_spread_over_the_text():
+    rows = rows_of(torch.arange(5000), 3)
+    assert rows[:, 0].tolist() == [0, 1987, 3975]
+    assert (rows.diff(dim=1) == 1).all()
+
+
+def test_measurements_come_back_as_they_were_stored(tmp_path):
+    runs = [Measurement("rope", 0, 64, 1.5, 1.25), Measurement("t5", 2, 128, 2.0, 1.75)]
+    save(runs, tmp_path / "runs.tsv")
+    assert stored(tmp_path / "runs.tsv") == runs
+
+
+def test_stored_runs_are_complete():
+    """Every variant has three seeds and five lengths, and perplexities a model can have."""
+    runs = stored()
+    seen = {(run.encoding, run.seed, run.length) for run in runs}
+    names = {run.encoding for run in runs}
+    assert set(ENCODINGS) < names
+    lengths = (64, 128, 256, 512, 1024)
+    assert seen == {(name, seed, n) for name in names for seed in range(3) for n in lengths}
+    assert len(seen) == len(runs)
+    assert all(1 < math.exp(loss) < 65 for run in runs for loss in (run.pieces, run.full))
+
+
+@pytest.mark.bad_input
+def test_impossible_values_are_named():
+    with pytest.raises(ValueError, match="encoding is 'rotary', expected one of none"):
+        small_decoder("rotary", 20)
+    with pytest.raises(ValueError, match="length is 100, expected a divisor"):
+        token_losses(small_decoder("none", 20), torch.zeros(1, 65, dtype=torch.long), 100)
