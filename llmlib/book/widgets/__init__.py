@@ -1,6 +1,9 @@
 """Figures with controls: Python computes every number, an ES module draws, live or static."""
 
 from llmlib.book.widgets.base import Choice, Slider
+from llmlib.book.widgets.dials import Dials, Hand
+from llmlib.book.widgets.head_sharing import HeadSharing
+from llmlib.book.widgets.masks import MaskGrid
 from llmlib.book.widgets.pictures import Bars, HeatMap, Lines, Panel, Series
 from llmlib.book.widgets.text import ByteExplorer, TokenGrid, TokenSteps
 
@@ -8,8 +11,12 @@ __all__ = [
     "Bars",
     "ByteExplorer",
     "Choice",
+    "Dials",
+    "Hand",
+    "HeadSharing",
     "HeatMap",
     "Lines",
+    "MaskGrid",
     "Panel",
     "Series",
     "Slider",

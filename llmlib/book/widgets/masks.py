@@ -1,0 +1,34 @@
+"""The kind of picture that shows a pattern of attention and the paths through it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llmlib.book.widgets.base import Choice, Explorer, Slider, source
+
+
+class MaskGrid(Explorer):
+    """Two grids of queries and keys: what shows a key to a query, and how many layers it takes.
+
+    `frame` returns `mask` and `layers`, a text of `size` characters for each query, and `note`. In
+    mask 1 to 6 is the part of the pattern that shows the key, counted from `parts`, and "." hides
+    it; in layers 0 to 9 is the number of layers until the key's message arrives, "." is never.
+    """
+
+    kind = "mask_grid"
+    _esm = source(kind)
+
+    def __init__(
+        self,
+        *,
+        controls: Sequence[Slider | Choice],
+        size: int,
+        parts: Sequence[str],
+        frame: Callable[..., dict[str, Any]],
+        alt: str,
+    ) -> None:
+        super().__init__()
+        self._fill(controls, {"parts": list(parts)}, frame, alt)
+        for shown in self.frames:
+            for name in ("mask", "layers"):
+                if len(shown[name]) != size or {len(row) for row in shown[name]} != {size}:
+                    raise ValueError(f"{name}: expected {size} texts of {size} characters")

@@ -1,0 +1,108 @@
+"""The attention chapter's experiments: variants, the task, stored runs."""
+
+import pytest
+import torch
+
+from llmlib.book.head_lab import (
+    FILE,
+    LATENT,
+    VARIANTS,
+    OneLook,
+    Run,
+    TwoPatterns,
+    both_right,
+    save,
+    small_decoder,
+    stored,
+)
+from llmlib.book.widgets import HeadSharing, Slider
+from llmlib.kv_cache import KVCache, LatentKVCache
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("variant", "numbers"),
+    [
+        ("MHA", 128),
+        ("GQA, G = 4", 64),
+        ("GQA, G = 2", 32),
+        ("MQA", 16),
+        ("MLA", LATENT.row),
+        ("MLA, latent of 56", 64),
+        ("MLA, heads of 16", LATENT.row),
+    ],
+)
+def test_numbers_that_a_token_and_layer_adds_to_the_cache(variant, numbers):
+    model = small_decoder(variant, 20, seed=0)
+    cache = LatentKVCache() if variant.startswith("MLA") else KVCache()
+    model(torch.zeros(1, 3, dtype=torch.long), cache)
+    assert cache.n_bytes == 3 * 2 * numbers * 4
+
+
+def test_variants_differ_in_nothing_else():
+    fields = [vars(small_decoder(name, 20, seed=0).config) for name in VARIANTS]
+    differ = {key for one in fields for key in one if one[key] != fields[0][key]}
+    assert differ == {"n_kv_heads", "head_dim", "latent"}
+
+
+def test_answers_by_hand():
+    task = TwoPatterns(values=5, seq=4)
+    tokens = torch.tensor([[4, 1, 3, 0]])
+    assert task.answers(tokens).tolist() == [[[-100, -100], [-100, -100], [4, 4], [1, 4]]]
+    inputs, answers = next(task.batches(3, seed=0))
+    assert torch.equal(answers, task.answers(inputs))
+
+
+@torch.no_grad()
+def test_both_answers_have_to_be_right():
+    task, model = TwoPatterns(values=5), OneLook(2, TwoPatterns(values=5))
+    model.forward = lambda tokens: torch.nn.functional.one_hot(task.answers(tokens).clamp(0), 5)
+    assert both_right(model, task) == 1.0
+    first = model.forward
+    model.forward = lambda tokens: first(tokens).flip(2)  # the answers to the other question
+    assert 0.1 < both_right(model, task) < 0.4  # right where both tokens happen to be the same
+
+
+def test_every_number_of_heads_has_the_same_weights():
+    counts = {sum(p.numel() for p in OneLook(n, TwoPatterns()).parameters()) for n in (1, 2, 4)}
+    assert len(counts) == 1
+    maps = OneLook(2, TwoPatterns()).maps(torch.zeros(1, 12, dtype=torch.long))
+    assert maps.shape == (1, 2, 12, 12)
+
+
+def test_runs_survive_being_stored(tmp_path):
+    save([Run("MHA", 0, 1.5), Run("MHA", 1, 1.75), Run("MQA", 0, 1.6)], tmp_path / "runs.tsv")
+    assert stored(tmp_path / "runs.tsv") == {"MHA": [1.5, 1.75], "MQA": [1.6]}
+
+
+def test_the_runs_of_the_chapter_are_there():
+    runs = stored(FILE)
+    assert set(VARIANTS) <= set(runs)
+    assert len({len(losses) for losses in runs.values()}) == 1
+
+
+# --- the picture of shared heads ---------------------------------------------------------------
+
+
+def sharing(groups=2, share=0.5):
+    bars = [{"label": "cache", "text": "1", "share": share, "color": 1}]
+    return HeadSharing(
+        controls=[Slider("heads", "H", [4, 8])],
+        frame=lambda heads: {"heads": heads, "groups": groups, "bars": bars, "note": "n"},
+        alt="a picture",
+    )
+
+
+def test_picture_holds_a_frame_for_each_stop():
+    assert [(frame["heads"], frame["groups"]) for frame in sharing().frames] == [(4, 2), (8, 2)]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("options", "named"), [
+    ({"groups": 3}, "frame 0: 3 groups, expected a divisor of 4"),
+    ({"groups": 0}, "0 groups"),
+    ({"share": 1.5}, r"shares \[1.5\], expected 0 to 1"),
+])  # fmt: skip
+def test_picture_that_cannot_be_drawn(options, named):
+    with pytest.raises(ValueError, match=named):
+        sharing(**options)
