@@ -178,7 +178,7 @@ class LatentAttention(nn.Module):
 
         Expanding a key and a value costs kv_rank * (plain_dim + value_dim) multiply-adds a head;
         the wider products of the absorbed form cost 2 * kv_rank - plain_dim - value_dim more for
-        each query.
+        each query. What absorbing costs once for each query is left out: the cache is long.
         """
         narrow = self.sizes.plain_dim + self.sizes.value_dim
         return n_queries * (2 * self.sizes.kv_rank - narrow) < self.sizes.kv_rank * narrow

@@ -147,7 +147,7 @@ EXERCISES: list[Exercise] = [
         hint="The wavelength of pair i (from 0) is 2π · 10000<sup>2i/128</sup>.",
         solution=(
             "2π · 10000<sup>i/64</sup> &gt; 4096 means i &gt; 64 · ln(651.9)/ln(10000) = 45.03, "
-            "so i = 46 … 63: 18 pairs. At position 5,000 they stand at angles that no training "
+            "so i = 46 … 63: 18 pairs. At position 4,500 they stand at angles that no training "
             "text has shown."
         ),
         answer=pairs_without_a_turn,

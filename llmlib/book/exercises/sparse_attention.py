@@ -145,7 +145,8 @@ EXERCISES: list[Exercise] = [
             Mistake(524_800, "That is full causal attention."),
             Mistake(1_048_576, "That is every pair, without mask."),
             Mistake(244_864, "That is a window on both sides; causal is one side."),
-            Mistake(123_840, "You took 127 keys a query and no self, or slipped by one."),
+            Mistake(123_840, "That is 128 keys before the query and itself; it is one of the 128."),
+            Mistake(121_920, "You left out the query itself: it is one of the 128."),
         ],
     ),
     Choice(
