@@ -173,9 +173,9 @@ class Visits:
         visit.page.evaluate("window.MathJax?.startup?.promise")
         visit.page.evaluate(STILL)
         try:
-            visit.page.wait_for_function(SETTLED, timeout=10_000)
+            visit.page.wait_for_function(SETTLED, timeout=30_000)
         except Error:
-            visit.complaints.append("a widget did not start within 10 s")
+            visit.complaints.append("a widget did not start within 30 s")
 
     def close(self) -> None:
         """Closes every page."""
