@@ -50,7 +50,7 @@ notebooks: $(READY)
 	@$(PY) -m llmlib.book.notebooks $(CHAPTER)
 
 bench: $(READY)
-	@set -e; for file in benchmarks/*.py; do \
+	@set -e; for file in benchmarks/[a-z]*.py; do \
 	  [ -e "$$file" ] || { echo "no benchmarks yet"; exit 0; }; echo "== $$file"; $(PY) "$$file"; done
 
 clean:

@@ -1,10 +1,10 @@
 """Trains one small decoder with MHA, GQA, MQA and MLA, pools the MHA models, and stores the losses.
 
-    python benchmarks/attention_heads.py [--steps 1200] [--seeds 3]
+    python benchmarks/attention_heads.py [--steps 1200] [--seeds 3] [--store]
 
 Characters of the King James Bible, texts of 64, batches of 16; the same data in the same order for
-every variant of a seed. Stores llmlib/book/head_lab.tsv, from which the chapter on attention draws,
-and prints mean and spread. About half a minute of one core a model.
+every variant of a seed. Prints mean and spread; with --store also writes llmlib/book/head_lab.tsv,
+from which the chapter on attention draws. About half a minute of one core a model.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import torch
 
-from llmlib.book.head_lab import VARIANTS, Run, save, small_decoder, stored
+from llmlib.book.head_lab import VARIANTS, Run, save, small_decoder
 from llmlib.decoder import Decoder, pool_kv_heads
 from llmlib.packaged import kjv_text
 from llmlib.training import Characters, evaluate, train
@@ -45,17 +45,20 @@ def runs(data: Characters, seed: int, steps: int) -> Iterator[Run]:
 
 
 def main() -> None:
-    """Stores all runs after each seed, and prints a line for each variant."""
+    """Prints a line for each variant; stores on request."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--store", action="store_true", help="write the table of the chapter")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, found = Characters(kjv_text()), []
     for seed in range(options.seeds):
         found += runs(data, seed, options.steps)
+    if options.store:
         save(found)
-    for variant, losses in stored().items():
+    for variant in dict.fromkeys(run.variant for run in found):
+        losses = [run.loss for run in found if run.variant == variant]
         spread = statistics.stdev(losses) if len(losses) > 1 else 0.0
         print(f"{variant:>30}  {statistics.mean(losses):.4f} +- {spread:.4f}")
 

@@ -1,9 +1,9 @@
 """Trains a small decoder on short texts with each position encoding and tests it on longer ones.
 
-    python benchmarks/length_extrapolation.py [--steps 500] [--seeds 3] [--rows 32]
+    python benchmarks/length_extrapolation.py [--steps 500] [--seeds 3] [--rows 32] [--store]
 
-Stores every measurement in llmlib/book/length_lab.tsv, from which the chapter on position encoding
-draws, and prints the perplexities. About half a minute of one core a model.
+Prints the perplexities; with --store also writes llmlib/book/length_lab.tsv, from which the chapter
+on position encoding draws. About half a minute of one core a model.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from llmlib.book.length_lab import (
     rows_of,
     save,
     small_decoder,
-    stored,
     token_losses,
 )
 from llmlib.decoder import Decoder
@@ -66,11 +65,12 @@ def runs(data: Characters, seed: int, steps: int, rows: torch.Tensor) -> Iterato
 
 
 def main() -> None:
-    """Trains, tests, stores, prints."""
+    """Trains, tests, prints; stores on request."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=32, help=f"test texts of {LONGEST} characters")
+    parser.add_argument("--store", action="store_true", help="write the table of the chapter")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = Characters(kjv_text())
@@ -84,8 +84,9 @@ def main() -> None:
                 flush=True,
             )
             found.append(one)
-    save(found)
-    print(f"{len(stored())} measurements in {FILE.name}")
+    if options.store:
+        save(found)
+        print(f"{len(found)} measurements in {FILE.name}")
 
 
 if __name__ == "__main__":

@@ -7,26 +7,12 @@ operations, but where PyTorch fuses only LayerNorm, LayerNorm wins.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from _timing import median_seconds
 
 from llmlib.normalization import layer_norm, rms_norm
-
-
-def median_seconds(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """The median time of each run; the runs take turns, so that a busy machine hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for step in range(repeat + 2):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if step >= 2:  # the first two rounds warm up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def main() -> None:
@@ -47,7 +33,7 @@ def main() -> None:
             "fused layer": lambda x=x, w=w, b=b, d=dim: F.layer_norm(x, (d,), w, b),
             "fused rms": lambda x=x, w=w, d=dim: F.rms_norm(x, (d,), w),
         }
-        seconds = median_seconds(runs, options.repeat)
+        seconds = median_seconds(runs, options.repeat, warm_up=2)
         ratios = [seconds[name] / seconds["layer"] for name in ("rms", "fused layer", "fused rms")]
         print(f"{dim:>6} {ratios[0]:>10.2f} {ratios[1]:>12.2f} {ratios[2]:>10.2f}")
 

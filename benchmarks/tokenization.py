@@ -13,26 +13,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+
+from _timing import median_seconds
 
 from llmlib.packaged import gpt2_encoder_json, gpt2_vocab_bpe, kjv_text
 from llmlib.tokenization import GPT2_PATTERN, ByteLevelBPETokenizer, merge_pair
 
 VOCAB_SIZE = 4096
-
-
-def median_seconds(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """The median time of each run; the runs take turns, so that a busy machine hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for step in range(repeat + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if step >= 1:  # the first round warms up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def python_code() -> str:

@@ -19,6 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from llmlib.checks import check_sizes
+from llmlib.precision import widened
+
 Elementwise = Callable[[Tensor], Tensor]
 
 SQRT_HALF = math.sqrt(0.5)
@@ -30,7 +33,7 @@ def _wide(x: Tensor, name: str = "x") -> Tensor:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{name} must be a floating-point tensor, got {kind}")
-    return x.float() if x.element_size() < 4 else x
+    return widened(x)
 
 
 # --- activations: one input -------------------------------------------------------------------
@@ -116,7 +119,7 @@ class Swish(nn.Module):
     def __init__(self, beta: float = 1.0, units: int | None = None) -> None:
         super().__init__()
         if units is not None:
-            _check_size("units", units)
+            check_sizes(units=units)
         self.beta = nn.Parameter(torch.full(() if units is None else (units,), float(beta)))
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -239,8 +242,7 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        _check_size("dim", dim)
-        _check_size("ffn_dim", ffn_dim)
+        check_sizes(dim=dim, ffn_dim=ffn_dim)
         self.activation = activation_function(activation)
         self.up = nn.Linear(dim, ffn_dim, bias=bias)
         self.down = nn.Linear(ffn_dim, dim, bias=bias)
@@ -271,8 +273,7 @@ class GatedFeedForward(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        _check_size("dim", dim)
-        _check_size("ffn_dim", ffn_dim)
+        check_sizes(dim=dim, ffn_dim=ffn_dim)
         self.activation = activation_function(activation)
         self.gate = nn.Linear(dim, ffn_dim, bias=bias)
         self.up = nn.Linear(dim, ffn_dim, bias=bias)
@@ -301,16 +302,8 @@ def matched_ffn_dim(ffn_dim: int, multiple_of: int = 1) -> int:
     Raises: ValueError for values that are not positive, TypeError for ones that are not integers.
     Source: shazeer2020glu for 2/3, touvron2023llama for the rounding.
     """
-    _check_size("ffn_dim", ffn_dim)
-    _check_size("multiple_of", multiple_of)
+    check_sizes(ffn_dim=ffn_dim, multiple_of=multiple_of)
     return -(-2 * ffn_dim // (3 * multiple_of)) * multiple_of
-
-
-def _check_size(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value <= 0:
-        raise ValueError(f"{name} must be positive, got {value}")
 
 
 def _check_last_axis(x: Tensor, dim: int) -> None:

@@ -227,13 +227,16 @@ def test_moved_sinks_keep_their_norm():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: linear_attention(*qkv(4), chunk_size=0), "chunk_size is 0"),
+        (lambda: linear_attention(*qkv(4), chunk_size=0), "chunk_size must be positive, got 0"),
         (lambda: linear_attention(random(2, 4, 8), *qkv(4)[1:]), "expected .batch, heads, seq, d."),
         (lambda: linear_attention(random(2, 3, 4, 8), *qkv(4)[1:]), "divisor of q's 3"),
-        (lambda: linear_attention(random(2, 4, 4, 7), *qkv(4)[1:]), "one head_dim of q, k"),
+        (
+            lambda: linear_attention(random(2, 4, 4, 7), *qkv(4)[1:]),
+            "k has head_dim 8, expected 7 as q",
+        ),
         (lambda: recurrent_linear_attention(*qkv(4, 6)), "4 tokens, k 6"),
-        (lambda: SinkKVCache(0), "window is 0"),
-        (lambda: SinkKVCache(4, -1), "n_sinks is -1"),
+        (lambda: SinkKVCache(0), "window must be positive, got 0"),
+        (lambda: SinkKVCache(4, -1), "n_sinks must be at least 0, got -1"),
         (lambda: decoder()(torch.zeros(1, 9).long(), SinkKVCache(4, 2)), "one at a time"),
     ],
 )

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from llmlib.attention.formula import (
     attention,
     attention_weights,
-    check_sizes,
     reference_attention,
     visible_keys,
 )
 from llmlib.attention.latent import LatentAttention, LatentSizes
+from llmlib.checks import check_sizes
 from llmlib.kv_cache import Layer
 from llmlib.normalization import RMSNorm
 from llmlib.position_encoding import Layout, Rotation, apply_rotation

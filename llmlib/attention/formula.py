@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from llmlib.precision import widened
+
 Queries = Float[Tensor, "batch heads seq_q head_dim"]
 Keys = Float[Tensor, "batch kv_heads seq_k head_dim"]
 Values = Float[Tensor, "batch kv_heads seq_k value_dim"]
@@ -58,8 +60,8 @@ def attention_weights(
 
     Rows sum to 1; a row that sees no key is 0 throughout. Arguments as for `reference_attention`.
     """
-    _check_heads(q, k)
-    wide_q, wide_k = _wide(q), _wide(k)
+    check_heads(q, k)
+    wide_q, wide_k = widened(q), widened(k)
     scores = _grouped(wide_q, k.shape[1]) @ wide_k.transpose(-1, -2)[:, :, None]
     scores = scores.flatten(1, 2) * _scale(q, scale)
     if bias is not None:
@@ -108,10 +110,10 @@ def reference_attention(
 
     Source: vaswani2017attention
     """
-    _check_heads(q, k, v)
+    check_heads(q, k, v)
     options = {"causal": causal, "window": window, "bias": bias, "mask": mask, "scale": scale}
-    weights = attention_weights(_wide(q), _wide(k), **options)  # type: ignore[arg-type]
-    grouped, values = _grouped(weights, v.shape[1]), _wide(v)[:, :, None]
+    weights = attention_weights(widened(q), widened(k), **options)  # type: ignore[arg-type]
+    grouped, values = _grouped(weights, v.shape[1]), widened(v)[:, :, None]
     if bool(values.isfinite().all()):
         out = grouped @ values
     else:
@@ -139,7 +141,7 @@ def attention(
 
     A mask is built only where one is needed. NaN in a hidden key or value does spread here.
     """
-    _check_heads(q, k, v)
+    check_heads(q, k, v)
     seq_q, seq_k = q.shape[2], k.shape[2]
     causal = causal and seq_q > 1  # a single query is the last one: it sees every key
     if window is not None and 1 <= max(seq_q, seq_k) <= window:
@@ -184,11 +186,6 @@ def _folded(x: Tensor, kv_heads: int) -> Tensor:
 # --- shared by the functions above ------------------------------------------------------------
 
 
-def _wide(x: Tensor) -> Tensor:
-    """x in the type to compute in: float32 for anything narrower."""
-    return x.float() if x.element_size() < 4 else x
-
-
 def _scale(q: Tensor, scale: float | None) -> float:
     return 1 / math.sqrt(q.shape[-1]) if scale is None else scale
 
@@ -198,7 +195,7 @@ def _grouped(x: Tensor, kv_heads: int) -> Tensor:
     return x.unflatten(1, (kv_heads, -1))
 
 
-def _check_heads(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
+def check_heads(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
     """Shapes that would broadcast into a wrong answer, or fail with a message about views."""
     tensors = {"q": q, "k": k} if v is None else {"q": q, "k": k, "v": v}
     for name, x in tensors.items():
@@ -213,11 +210,3 @@ def _check_heads(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
         raise ValueError(f"k has head_dim {k.shape[-1]}, expected {q.shape[-1]} as q")
     if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
         raise ValueError(f"k has {k.shape[1]} heads, expected a divisor of q's {q.shape[1]}")
-
-
-def check_sizes(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}")

@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmlib.attention.formula import attention, attention_weights, check_sizes
+from llmlib.attention.formula import attention, attention_weights
+from llmlib.checks import check_sizes
 from llmlib.kv_cache import Layer
 from llmlib.normalization import RMSNorm
 from llmlib.position_encoding import Layout, Rotation, apply_rotation

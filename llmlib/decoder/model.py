@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from llmlib.activations import FeedForward, GatedFeedForward
 from llmlib.attention import Attention, LatentAttention, LatentSizes
+from llmlib.checks import check_sizes
 from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
 from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm
 from llmlib.position_encoding import (
@@ -76,12 +77,8 @@ class DecoderConfig:
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)  # how a frozen dataclass is filled
-        for name in ("vocab_size", "dim", "n_layers", "n_heads", "context", "ffn_dim"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-            if value <= 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        sizes = ("vocab_size", "dim", "n_layers", "n_heads", "context", "ffn_dim")
+        check_sizes(**{name: getattr(self, name) for name in sizes})
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 expected = ", ".join(known)

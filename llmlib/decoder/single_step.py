@@ -25,6 +25,7 @@ from llmlib.decoder.compiled import compiled
 from llmlib.decoder.model import Block, Decoder
 from llmlib.kv_cache import FixedKVCache, FixedLayer, KVCache
 from llmlib.normalization import RMSNorm, rms_norm
+from llmlib.precision import widened
 from llmlib.quantization import Int8Linear
 
 Update = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -111,7 +112,7 @@ def block_step(
         q = rms_norm(q.view(-1, width), weights.query_norm, heads.norm_eps).flatten()
         k = rms_norm(k.view(-1, width), weights.key_norm, heads.norm_eps).flatten()
     both = torch.cat([q, k]).view(-1, width)
-    wide = both.float() if both.element_size() < 4 else both
+    wide = widened(both)
     both = (wide * turn[0] + wide.roll(width // 2, -1) * turn[1]).to(x.dtype)
     key, value = both[heads.n_heads :].view(1, groups, 1, width), value.view(1, groups, 1, width)
     keys, values = update(key, value)
@@ -128,7 +129,7 @@ def block_step(
 
 def norm_by_number(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm of one vector: its sum of squares is one number, which Python can work with."""
-    wide = x.float() if x.element_size() < 4 else x
+    wide = widened(x)
     mean_square = torch.dot(wide, wide).item() / len(x)
     return (wide * (1 / math.sqrt(mean_square + eps))).to(x.dtype) * weight
 

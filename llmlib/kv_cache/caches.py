@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from llmlib.checks import check_sizes
 from llmlib.kv_cache.layers import (
     FullLayer,
     LatentLayer,
@@ -26,7 +27,7 @@ class KVCache:
 
     def __init__(self, capacity: int | None = None) -> None:
         if capacity is not None:
-            _check_size("capacity", capacity)
+            check_sizes(capacity=capacity)
         self.capacity = capacity
         self.layers: list[Layer] = []
 
@@ -109,7 +110,7 @@ class RollingKVCache(KVCache):
 
     def __init__(self, window: int) -> None:
         super().__init__()
-        _check_size("window", window)
+        check_sizes(window=window)
         self.window = window
 
     def _new_layer(self) -> Layer:
@@ -203,10 +204,3 @@ class FixedKVCache(KVCache):
 
     def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
         return torch.arange(self.capacity, device=self.count.device)
-
-
-def _check_size(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value <= 0:
-        raise ValueError(f"{name} must be positive, got {value}")

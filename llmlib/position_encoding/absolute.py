@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
+from llmlib.checks import check_even, check_sizes
 from llmlib.position_encoding.frequencies import rope_frequencies
-from llmlib.position_encoding.sizes import check_pairs, check_size
 
 
 def sinusoidal(
@@ -29,7 +29,7 @@ def sinusoidal(
 
     Source: vaswani2017attention
     """
-    check_pairs("dim", dim, "a sine and a cosine share a frequency")
+    check_even("dim", dim, "a sine and a cosine share a frequency")
     frequencies = rope_frequencies(dim, base).to(positions.device)
     phases = positions.double()[..., None] * frequencies
     return torch.stack([phases.sin(), phases.cos()], dim=-1).flatten(-2).float()
@@ -50,8 +50,7 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, context: int, dim: int) -> None:
         super().__init__()
-        check_size("context", context)
-        check_size("dim", dim)
+        check_sizes(context=context, dim=dim)
         self.context, self.dim = context, dim
         self.weight = nn.Parameter(torch.empty(context, dim))
         if not self.weight.is_meta:

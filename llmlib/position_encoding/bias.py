@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmlib.position_encoding.sizes import check_size
+from llmlib.checks import check_sizes
 
 # --- T5 ---------------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class RelativeBias(nn.Module):
         max_distance: int = 128,
     ) -> None:
         super().__init__()
-        check_size("n_heads", n_heads)
+        check_sizes(n_heads=n_heads)
         _bucket_sides(bidirectional, n_buckets, max_distance)
         self.bidirectional, self.max_distance = bidirectional, max_distance
         self.weight = nn.Parameter(torch.empty(n_buckets, n_heads))
@@ -92,8 +92,7 @@ class RelativeBias(nn.Module):
 
 def _bucket_sides(bidirectional: bool, n_buckets: int, max_distance: int) -> tuple[int, int]:
     """Buckets a direction, and how many of them hold a single distance."""
-    check_size("n_buckets", n_buckets)
-    check_size("max_distance", max_distance)
+    check_sizes(n_buckets=n_buckets, max_distance=max_distance)
     if bidirectional and n_buckets % 2:
         raise ValueError(f"n_buckets is {n_buckets}, expected an even number for two directions")
     side = n_buckets // 2 if bidirectional else n_buckets
@@ -124,7 +123,7 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, " heads"]:
 
     Source: press2022alibi
     """
-    check_size("n_heads", n_heads)
+    check_sizes(n_heads=n_heads)
     power = 2 ** (n_heads.bit_length() - 1)
     slopes = [2 ** (-8 * h / power) for h in range(1, power + 1)]
     between = [2 ** (-8 * h / (2 * power)) for h in range(1, 2 * power + 1, 2)]
@@ -149,8 +148,7 @@ def alibi_bias(
 
     Source: press2022alibi
     """
-    check_size("seq_q", seq_q)
-    check_size("seq_k", seq_k)
+    check_sizes(seq_q=seq_q, seq_k=seq_k)
     slopes, keys = alibi_slopes(n_heads), torch.arange(seq_k)
     return alibi_bias_at(slopes, keys[:seq_q] + (seq_k - seq_q), keys)
 

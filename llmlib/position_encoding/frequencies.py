@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from llmlib.position_encoding.sizes import check_pairs, check_size
+from llmlib.checks import check_even, check_sizes
 
 Scaling = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def rope_frequencies(
 
     Source: su2021roformer; chen2023extending (linear), bloc2023ntk, dubey2024llama3, peng2023yarn
     """
-    check_pairs("head_dim", head_dim, "RoPE rotates pairs")
+    check_even("head_dim", head_dim, "RoPE rotates pairs")
     if not 0 < base < math.inf:
         raise ValueError(f"base is {base}, expected a finite number above 0")
     kind = rope_type(scaling)
@@ -100,7 +100,7 @@ def dynamic_ntk(scaling: Scaling, length: int) -> Scaling:
 
     Source: bloc2023ntk
     """
-    check_size("length", length)
+    check_sizes(length=length)
     factor, original = _number(scaling, "factor"), _original_context(scaling)
     return {"rope_type": "ntk", "factor": factor * max(length / original, 1.0) - (factor - 1)}
 

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Float64, Int, Real
 from torch import Tensor
 
+from llmlib.checks import check_even, check_sizes
 from llmlib.position_encoding.frequencies import rope_frequencies
-from llmlib.position_encoding.sizes import check_pairs, check_size
+from llmlib.precision import widened
 
 Layout = Literal["half", "interleaved"]
 LAYOUTS = get_args(Layout)
@@ -75,7 +76,7 @@ def apply_rotation(
     width = 2 * cos.shape[-1]
     if x.shape[-1] != width:
         raise ValueError(f"x has head_dim {x.shape[-1]}, the rotation is for {width}")
-    wide = x.float() if x.element_size() < 4 else x
+    wide = widened(x)
     if layout == "half":
         a, b = wide.chunk(2, dim=-1)
         turned = torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
@@ -121,7 +122,7 @@ def rope_order(head_dim: int, to: Layout) -> Int[Tensor, " head_dim"]:
     Raises:
         TypeError, ValueError: a head_dim that is no positive even integer, an unknown layout.
     """
-    check_pairs("head_dim", head_dim, "RoPE rotates pairs")
+    check_even("head_dim", head_dim, "RoPE rotates pairs")
     _check_layout(to)
     rows = (-1, 2) if to == "half" else (2, -1)
     return torch.arange(head_dim).view(rows).T.flatten()
@@ -146,7 +147,7 @@ def convert_rope_layout(
 
     Source: su2021roformer
     """
-    check_size("n_heads", n_heads)
+    check_sizes(n_heads=n_heads)
     rows = len(weight)
     if rows % n_heads:
         raise ValueError(f"weight has {rows} rows, expected a multiple of {n_heads} heads")

@@ -13,11 +13,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from llmlib.attention.formula import Keys, Output, Queries, Values, attention
+from llmlib.checks import check_sizes
 from llmlib.sparse_attention.patterns import (
     bigbird_rows,
     check_blocks,
     check_positions,
-    check_sizes,
     sink_rule,
     window_rule,
 )

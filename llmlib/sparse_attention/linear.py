@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from llmlib.attention.formula import Keys, Output, Queries, Values, visible_keys
-from llmlib.sparse_attention.patterns import check_sizes
+from llmlib.attention.formula import Keys, Output, Queries, Values, check_heads, visible_keys
+from llmlib.checks import check_sizes
+from llmlib.precision import widened
 
 FeatureMap = Callable[[Tensor], Tensor]
 
@@ -166,15 +167,6 @@ def _prepared(
     q: Tensor, k: Tensor, v: Tensor, feature_map: FeatureMap
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
     """Features of q by group of heads, features of k, values, and the type to return."""
-    for name, x in {"q": q, "k": k, "v": v}.items():
-        if x.ndim != 4:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}, expected (batch, heads, seq, d)")
-    if k.shape[:3] != v.shape[:3] or q.shape[0] != k.shape[0] or q.shape[-1] != k.shape[-1]:
-        shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
-        raise ValueError(f"q, k, v have shapes {shapes}, expected one batch, one head_dim of q, k")
-    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
-        raise ValueError(f"k has {k.shape[1]} heads, expected a divisor of q's {q.shape[1]}")
-    dtype = q.dtype
-    wide = [x.float() if x.element_size() < 4 else x for x in (q, k, v)]
-    queries = feature_map(wide[0]).unflatten(1, (k.shape[1], -1))
-    return queries, feature_map(wide[1])[:, :, None], wide[2][:, :, None], dtype
+    check_heads(q, k, v)
+    queries = feature_map(widened(q)).unflatten(1, (k.shape[1], -1))
+    return queries, feature_map(widened(k))[:, :, None], widened(v)[:, :, None], q.dtype

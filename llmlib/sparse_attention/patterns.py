@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from llmlib.checks import check_integer, check_sizes
+
 # --- sliding window ---------------------------------------------------------------------------
 
 
@@ -275,19 +277,10 @@ def sink_mask(
 # --- shared by the functions above --------------------------------------------------------------
 
 
-def check_sizes(least: int = 1, **sizes: int) -> None:
-    """TypeError for what is no integer, ValueError for what is below the least."""
-    for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} is {value}, expected at least {least}")
-
-
 def check_positions(positions: Sequence[int], seq: int) -> list[int]:
     """The positions, each once and in order; ValueError for one outside 0 .. seq - 1."""
-    check_sizes(least=-seq, **{f"global token {i}": at for i, at in enumerate(positions)})
-    for at in positions:
+    for i, at in enumerate(positions):
+        check_integer(f"global token {i}", at)
         if not 0 <= at < seq:
             raise ValueError(f"global token at {at}, expected a position 0 .. {seq - 1}")
     return sorted(set(positions))

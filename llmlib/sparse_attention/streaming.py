@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmlib.checks import check_sizes
 from llmlib.kv_cache import KVCache, Layer, RollingLayer
 from llmlib.kv_cache.layers import Stored
 from llmlib.position_encoding import Layout, apply_rotation, rope_rotation
-from llmlib.sparse_attention.patterns import check_sizes
 
 
 class SinkLayer(Layer):

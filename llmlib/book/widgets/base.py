@@ -118,14 +118,16 @@ class Explorer(StaticWidget):
 
     _shared = ("spec", "alt", "frames", "at")
 
-    def _fill(
+    def __init__(
         self,
+        *,
         controls: Sequence[Slider | Choice],
-        spec: dict[str, Any],
         frame: Callable[..., dict[str, Any]],
         alt: str,
+        **spec: Any,
     ) -> None:
-        """Computes every frame; the last control varies fastest."""
+        """Computes every frame; the last control varies fastest. `spec` is what frames share."""
+        super().__init__()
         if not alt.strip():
             raise ValueError("a widget needs an alt text")
         for control in controls:

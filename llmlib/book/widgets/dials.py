@@ -38,9 +38,9 @@ class Dials(Explorer):
         across: int = 4,
         largest: int = 260,
     ) -> None:
-        super().__init__()
-        sizes = {"reach": reach, "across": across, "largest": largest}
-        self._fill(controls, {"hands": [vars(hand) for hand in hands], **sizes}, frame, alt)
+        spec = {"hands": [vars(hand) for hand in hands], "reach": reach}
+        sizes = {"across": across, "largest": largest}
+        super().__init__(controls=controls, frame=frame, alt=alt, **spec, **sizes)
         for index, shown in enumerate(self.frames):
             if any(len(dial["hands"]) != len(hands) for dial in shown["dials"]):
                 raise ValueError(f"frame {index}: expected {len(hands)} hands on each dial")

@@ -23,8 +23,7 @@ class HeadSharing(Explorer):
         frame: Callable[..., dict[str, Any]],
         alt: str,
     ) -> None:
-        super().__init__()
-        self._fill(controls, {}, frame, alt)
+        super().__init__(controls=controls, frame=frame, alt=alt)
         for index, shown in enumerate(self.frames):
             heads, groups = shown["heads"], shown["groups"]
             if groups < 1 or heads % groups:

@@ -26,8 +26,7 @@ class MaskGrid(Explorer):
         frame: Callable[..., dict[str, Any]],
         alt: str,
     ) -> None:
-        super().__init__()
-        self._fill(controls, {"parts": list(parts)}, frame, alt)
+        super().__init__(controls=controls, frame=frame, alt=alt, parts=list(parts))
         for shown in self.frames:
             for name in ("mask", "layers"):
                 if len(shown[name]) != size or {len(row) for row in shown[name]} != {size}:

@@ -57,8 +57,8 @@ class Lines(Explorer):
         frame: Callable[..., dict[str, Any]],
         alt: str,
     ) -> None:
-        super().__init__()
-        self._fill(controls, {"panels": [panel.spec() for panel in panels]}, frame, alt)
+        spec = [panel.spec() for panel in panels]
+        super().__init__(controls=controls, frame=frame, alt=alt, panels=spec)
         free = [sum(item.y is None for item in panel.series) for panel in panels]
         for index, shown in enumerate(self.frames):
             if [len(lines) for lines in shown["series"]] != free:
@@ -82,8 +82,8 @@ class Bars(Explorer):
         frame: Callable[..., dict[str, Any]],
         alt: str,
     ) -> None:
-        super().__init__()
-        self._fill(controls, {"panels": [panel.spec() for panel in panels]}, frame, alt)
+        spec = [panel.spec() for panel in panels]
+        super().__init__(controls=controls, frame=frame, alt=alt, panels=spec)
         sizes = [len(panel.labels) for panel in panels]
         for index, shown in enumerate(self.frames):
             if [len(row) for row in shown["values"]] != sizes:
@@ -115,10 +115,13 @@ class HeatMap(Explorer):
         start: tuple[int, int],
         alt: str,
     ) -> None:
-        super().__init__()
         labels = {"x_label": x_label, "y_label": y_label, "value_label": value_label}
         spec = {"x": list(x), "y": list(y), **labels}
-        self._fill([choice], spec, lambda **stop: {"matrix": matrix(stop[choice.name])}, alt)
+
+        def frame(**stop: str) -> dict[str, Any]:
+            return {"matrix": matrix(stop[choice.name])}
+
+        super().__init__(controls=[choice], frame=frame, alt=alt, **spec)
         for shown in self.frames:
             if len(shown["matrix"]) != len(y) or {len(row) for row in shown["matrix"]} != {len(x)}:
                 raise ValueError(f"matrix: expected {len(y)} rows of {len(x)} numbers")

@@ -15,16 +15,6 @@ class TokenSteps(Explorer):
     kind = "token_steps"
     _esm = source(kind)
 
-    def __init__(
-        self,
-        *,
-        controls: Sequence[Slider | Choice],
-        frame: Callable[..., dict[str, Any]],
-        alt: str,
-    ) -> None:
-        super().__init__()
-        self._fill(controls, {}, frame, alt)
-
 
 class TokenGrid(Explorer):
     """A matrix with named rows and columns, shaded from 0 to `largest`.
@@ -48,10 +38,9 @@ class TokenGrid(Explorer):
         alt: str,
         largest: float = 1.0,
     ) -> None:
-        super().__init__()
         spec = {"rows": list(rows), "columns": list(columns), "largest": largest}
         names = {"row_label": row_label, "column_label": column_label}
-        self._fill(controls, {**spec, **names}, frame, alt)
+        super().__init__(controls=controls, frame=frame, alt=alt, **spec, **names)
         self.spec = {**self.spec, "words": any("words" in shown for shown in self.frames)}
         for shown in self.frames:
             sizes = {len(row) for row in shown["values"]}
