@@ -121,7 +121,11 @@ def _minus(text: str) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    return str(value.tolist()) if hasattr(value, "tolist") else str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return "(" + ", ".join(_plain(item) for item in value) + ")"
+    return str(value)
 
 
 def _raw(value: Any) -> str:
