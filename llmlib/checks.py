@@ -1,4 +1,6 @@
-"""Checks of arguments that several modules share: numbers that have to be sizes."""
+"""Checks of arguments that several modules share: sizes, and heads that fit together."""
+
+from torch import Tensor
 
 
 def check_integer(name: str, value: int) -> None:
@@ -21,3 +23,20 @@ def check_even(name: str, value: int, why: str) -> None:
     check_sizes(**{name: value})
     if value % 2:
         raise ValueError(f"{name} is {value}, expected an even number: {why}")
+
+
+def check_heads(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
+    """Shapes that would broadcast into a wrong answer, or fail with a message about views."""
+    tensors = {"q": q, "k": k} if v is None else {"q": q, "k": k, "v": v}
+    for name, x in tensors.items():
+        if x.ndim != 4:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}, expected (batch, heads, seq, d)")
+        if x.shape[0] != q.shape[0]:
+            raise ValueError(f"{name} has batch {x.shape[0]}, expected {q.shape[0]} as q")
+        if x.shape[1:3] != k.shape[1:3] and name == "v":
+            expected = tuple(k.shape[1:3])
+            raise ValueError(f"v has (heads, seq) {tuple(x.shape[1:3])}, expected {expected} as k")
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"k has head_dim {k.shape[-1]}, expected {q.shape[-1]} as q")
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(f"k has {k.shape[1]} heads, expected a divisor of q's {q.shape[1]}")

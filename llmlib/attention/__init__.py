@@ -1,10 +1,11 @@
 """Attention: one module for its multi-head, multi-query and grouped forms, and MLA beside it.
 
 `formula` holds the function of queries, keys and values: the weights and the weighted average
-written out (`reference_attention`), and the same on PyTorch's kernel (`attention`). `Attention`
-puts projections around it; its numbers of heads make it multi-head (n_kv_heads = n_heads),
-grouped-query or multi-query (n_kv_heads = 1), and a context makes it cross-attention. `latent` is
-multi-head latent attention, which shrinks the cache in another way.
+written out (`reference_attention`), and the same on PyTorch's kernel (`attention`); `engines`
+chooses between them and flash attention. `Attention` puts projections around it; its numbers of
+heads make it multi-head (n_kv_heads = n_heads), grouped-query or multi-query (n_kv_heads = 1), and
+a context makes it cross-attention. `latent` is multi-head latent attention, which shrinks the cache
+in another way.
 
 Positions come from outside (a rotation of queries and keys, or a bias on the scores), because all
 layers of a model share them. Not here: attention that skips what its mask hides; caches.
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from llmlib.attention.engines import AttentionEngine, attend, check_attention_engine
 from llmlib.attention.formula import (
     attention,
     attention_weights,
@@ -30,10 +32,13 @@ from llmlib.position_encoding import Layout, Rotation, apply_rotation
 
 __all__ = [
     "Attention",
+    "AttentionEngine",
     "LatentAttention",
     "LatentSizes",
+    "attend",
     "attention",
     "attention_weights",
+    "check_attention_engine",
     "pool_heads",
     "reference_attention",
     "visible_keys",
@@ -59,6 +64,7 @@ class Attention(nn.Module):
         norm_eps: of that norm.
         rope_layout: see `llmlib.position_encoding.apply_rotation`.
         context_dim: width of the stream that keys and values come from; dim if None.
+        engine: what computes it, see `attend`.
 
     Raises:
         TypeError, ValueError: sizes that are not positive integers, or that do not divide.
@@ -82,8 +88,10 @@ class Attention(nn.Module):
         norm_eps: float = 1e-6,
         rope_layout: Layout = "half",
         context_dim: int | None = None,
+        engine: AttentionEngine = "auto",
     ) -> None:
         super().__init__()
+        check_attention_engine(engine)
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
         context_dim = dim if context_dim is None else context_dim
         check_sizes(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads, context_dim=context_dim)
@@ -95,6 +103,7 @@ class Attention(nn.Module):
             raise ValueError(f"n_kv_heads is {n_kv_heads}, expected a divisor of {n_heads} heads")
         self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
         self.window, self.causal, self.rope_layout = window, causal, rope_layout
+        self.engine = engine
         self.query = nn.Linear(dim, n_heads * head_dim, bias=qkv_bias)
         self.key = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
         self.value = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
@@ -110,6 +119,7 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         bias: Float[Tensor, "..."] | None = None,
         mask: Bool[Tensor, "..."] | None = None,
+        alibi_slopes: Float[Tensor, " heads"] | None = None,
         cache: Layer | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Every position's weighted average of what it sees.
@@ -120,6 +130,7 @@ class Attention(nn.Module):
                 context_dim), or what `keys_values` made of it, to be used again at every step.
             rotation: RoPE's cosine and sine at the positions of x (`rope_rotation`).
             bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
+            alibi_slopes: ALiBi by its slopes instead of a bias.
             cache: this layer's keys and values so far; those of x are added to it, without a
                 gradient.
 
@@ -135,7 +146,10 @@ class Attention(nn.Module):
             k, v = cache.update(k.detach(), v.detach())
             if not cache.aligned:
                 causal, window = False, None
-        out = attention(q, k, v, causal=causal, window=window, bias=bias, mask=mask)
+        out = attend(
+            q, k, v, engine=self.engine, causal=causal, window=window, bias=bias, mask=mask,
+            alibi_slopes=alibi_slopes,
+        )  # fmt: skip
         return self.output(out.transpose(1, 2).flatten(2))
 
     def project(

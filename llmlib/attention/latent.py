@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmlib.attention.formula import attention, attention_weights
+from llmlib.attention.engines import AttentionEngine, attend, check_attention_engine
+from llmlib.attention.formula import attention_weights
 from llmlib.checks import check_sizes
 from llmlib.kv_cache import Layer
 from llmlib.normalization import RMSNorm
@@ -72,6 +73,7 @@ class LatentAttention(nn.Module):
         norm_eps: of the norms over latents.
         rope_layout: see `llmlib.position_encoding.apply_rotation`.
         scale: of the scores; 1/sqrt(plain_dim + rope_dim) if None.
+        engine: what computes it, see `llmlib.attention.attend`.
 
     Raises:
         TypeError, ValueError: sizes that are not positive integers.
@@ -91,11 +93,13 @@ class LatentAttention(nn.Module):
         norm_eps: float = 1e-6,
         rope_layout: Layout = "half",
         scale: float | None = None,
+        engine: AttentionEngine = "auto",
     ) -> None:
         super().__init__()
+        check_attention_engine(engine)
         check_sizes(dim=dim, n_heads=n_heads)
         self.dim, self.n_heads, self.sizes = dim, n_heads, sizes
-        self.causal, self.rope_layout = causal, rope_layout
+        self.causal, self.rope_layout, self.engine = causal, rope_layout, engine
         self.scale = 1 / math.sqrt(sizes.head_dim) if scale is None else scale
         rank = sizes.query_rank
         self.query_down = None if rank is None else nn.Linear(dim, rank, bias=qkv_bias)
@@ -115,6 +119,7 @@ class LatentAttention(nn.Module):
         rotation: Rotation | None = None,
         bias: Float[Tensor, "..."] | None = None,
         mask: Bool[Tensor, "..."] | None = None,
+        alibi_slopes: Float[Tensor, " heads"] | None = None,
         cache: Layer | None = None,
         absorbed: bool | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
@@ -124,6 +129,7 @@ class LatentAttention(nn.Module):
             x: the residual stream, normalized.
             rotation: RoPE's cosine and sine at the positions of x, for rope_dim features.
             bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
+            alibi_slopes: ALiBi by its slopes instead of a bias.
             cache: this layer's latents so far; those of x are added to it, without a gradient.
             absorbed: which order of computation; None takes the cheaper one with a cache, and
                 the expanded one without.
@@ -136,11 +142,12 @@ class LatentAttention(nn.Module):
         if absorbed is None:
             absorbed = cache is not None and self.absorbing_is_cheaper(x.shape[1])
         seen: dict[str, Any] = {"causal": causal, "bias": bias, "mask": mask, "scale": self.scale}
+        seen |= {"alibi_slopes": alibi_slopes, "engine": self.engine}
         if absorbed:
-            out = attention(self.absorb(q), rows, latents, **seen)
+            out = attend(self.absorb(q), rows, latents, **seen)
             out = out @ self._by_head(self.value_up).transpose(-1, -2)
         else:
-            out = attention(q, *self.expand(rows), **seen)
+            out = attend(q, *self.expand(rows), **seen)
         return self.output(out.transpose(1, 2).flatten(2))
 
     def queries(self, x: Tensor, rotation: Rotation | None = None) -> Heads:

@@ -39,8 +39,8 @@ class T5BiasDecoder(Decoder):
         super().__init__(config)
         self.relative_bias = RelativeBias(config.n_heads, bidirectional=False)
 
-    def _see(self, token_ids: Tensor, cache: Any, attention_mask: Any) -> dict[str, Any]:
-        seen = super()._see(token_ids, cache, attention_mask)
+    def _see(self, *given: Any, **options: Any) -> dict[str, Any]:
+        seen = super()._see(*given, **options)
         seen["bias"] = self.relative_bias(seen["positions"], seen["positions"])
         return seen
 

@@ -13,7 +13,13 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from llmlib.activations import FeedForward, GatedFeedForward
-from llmlib.attention import Attention, LatentAttention, LatentSizes
+from llmlib.attention import (
+    Attention,
+    AttentionEngine,
+    LatentAttention,
+    LatentSizes,
+    check_attention_engine,
+)
 from llmlib.checks import check_sizes
 from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
 from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm
@@ -63,6 +69,7 @@ class DecoderConfig:
     latent: LatentSizes | None = None  # multi-head latent attention and its widths (DeepSeek-V2)
     tied: bool = True  # the head shares the embedding matrix
     embedding_norm: bool = False  # a norm behind the embedding (BLOOM)
+    attention_engine: AttentionEngine = "auto"  # what computes attention, see llmlib.attention
 
     def __post_init__(self) -> None:
         """Fill in what follows from other fields, and refuse what cannot be."""
@@ -79,6 +86,7 @@ class DecoderConfig:
                 object.__setattr__(self, name, value)  # how a frozen dataclass is filled
         sizes = ("vocab_size", "dim", "n_layers", "n_heads", "context", "ffn_dim")
         check_sizes(**{name: getattr(self, name) for name in sizes})
+        check_attention_engine(self.attention_engine)
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 expected = ", ".join(known)
@@ -122,6 +130,7 @@ def make_attention(config: DecoderConfig) -> Attention | LatentAttention:
             out_bias=bool(config.out_bias),
             rope_layout=config.rope_layout,
             scale=_latent_scale(config),
+            engine=config.attention_engine,
         )
     return Attention(
         config.dim,
@@ -135,6 +144,7 @@ def make_attention(config: DecoderConfig) -> Attention | LatentAttention:
         qk_norm=config.qk_norm,
         norm_eps=config.norm_eps,
         rope_layout=config.rope_layout,
+        engine=config.attention_engine,
     )
 
 
@@ -269,7 +279,7 @@ class Decoder(nn.Module):
 
     def attention_maps(self, token_ids: TokenIds) -> list[Float[Tensor, "batch heads seq seq"]]:
         """Where each head of each block looks: L tensors, (batch, heads, queries, keys)."""
-        seen = self._see(token_ids, None, None)
+        seen = self._see(token_ids, None, None, slopes=False)
         x, maps = self.embed(token_ids, seen.pop("positions")), []
         for block in self.blocks:
             assert isinstance(block, Block)
@@ -278,9 +288,17 @@ class Decoder(nn.Module):
         return maps
 
     def _see(
-        self, token_ids: Tensor, cache: KVCache | None, attention_mask: Tensor | None
+        self,
+        token_ids: Tensor,
+        cache: KVCache | None,
+        attention_mask: Tensor | None,
+        slopes: bool = True,
     ) -> dict[str, Any]:
-        """What all layers share: the tokens' positions, and what attention makes of them."""
+        """What all layers share: the tokens' positions, and what attention makes of them.
+
+        ALiBi goes by its slopes where no key is hidden and keys lie in order, else, or if slopes are
+        not wanted, as a bias.
+        """
         self._check(token_ids, cache, attention_mask)
         device, n_new = token_ids.device, token_ids.shape[1]
         slots = cache if cache is not None else KVCache()
@@ -299,8 +317,11 @@ class Decoder(nn.Module):
         if self._frequencies is not None:
             seen["rotation"] = self.rotation(q_at)
         if self.config.position == "alibi":
-            slopes = alibi_slopes(self.config.n_heads).to(device)
-            seen["bias"] = alibi_bias_at(slopes, q_at, k_at)
+            fading = alibi_slopes(self.config.n_heads).to(device)
+            if slopes and mask is None and bool((keys.diff() == 1).all()):
+                seen["alibi_slopes"] = fading
+            else:
+                seen["bias"] = alibi_bias_at(fading, q_at, k_at)
         return seen
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from llmlib.activations import GatedFeedForward
 from llmlib.attention import Attention
 from llmlib.decoder.compiled import compiled
 from llmlib.decoder.model import Block, Decoder
+from llmlib.flash_attention import see_all
 from llmlib.kv_cache import FixedKVCache, FixedLayer, KVCache
 from llmlib.normalization import RMSNorm, rms_norm
 from llmlib.precision import widened
@@ -120,7 +121,10 @@ def block_step(
         keys, values = keys[:, :, -heads.window :], values[:, :, -heads.window :]
     # The heads of a group as rows of one product with the keys they share.
     query = both[: heads.n_heads].view(1, groups, -1, width)
-    seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=visible)
+    if visible is None:
+        seen = see_all(query, keys, values, 1 / math.sqrt(width))
+    else:
+        seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=visible)
     x = x + products((weights.output,), seen.flatten())[0]
     h = norm(x, weights.feed_forward_norm, heads.norm_eps)
     gate, up = products(weights.gate_up, h)
@@ -165,6 +169,7 @@ def fits(model: Decoder, batch: int) -> bool:
         and config.position == "rope"
         and config.rope_layout == "half"
         and config.latent is None
+        and config.attention_engine in ("auto", "blocked")
         and not config.embedding_norm
         and model.embedding.weight.device.type == "cpu"
     )

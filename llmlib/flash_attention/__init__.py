@@ -1,37 +1,152 @@
 """Flash attention: exact attention that never stores its score matrix.
 
 The package reads as the chapter does: `flash_attention`, which checks its input and chooses an
-engine; `blocked`, the algorithm in plain PyTorch; `strips`, what is visited and by whom.
+engine; `blocked`, the algorithm in plain PyTorch, with `scores`, a tile and its softmax, `strips`,
+the tiles that are visited, `workers`, who visits them, and `one_tile` for short texts;
+`triton_kernels`, the same for NVIDIA GPUs, which `launch` calls. `flash_attention_packed` takes
+texts of different lengths in one tensor.
+
+No dropout. Not here: masks and biases of any shape, for which see `llmlib.attention.attention`.
 """
 
-import math
+from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmlib.flash_attention.blocked import BlockedAttention, Scores
-from llmlib.flash_attention.strips import Mask
+from llmlib.checks import check_heads
+from llmlib.flash_attention.blocked import blocked_attention
+from llmlib.flash_attention.engines import Engine, choose_engine
+from llmlib.flash_attention.inputs import (
+    Options,
+    check_offsets,
+    check_tensors,
+    in_one_type,
+    slopes_by_text,
+)
+from llmlib.flash_attention.one_tile import see_all
+from llmlib.precision import widened
 
-__all__ = ["flash_attention"]
+__all__ = ["Engine", "flash_attention", "flash_attention_packed", "see_all"]
+
+Queries = Float[Tensor, "batch heads seq_q head_dim"]
+Keys = Float[Tensor, "batch kv_heads seq_k head_dim"]
+Values = Float[Tensor, "batch kv_heads seq_k value_dim"]
+Output = Float[Tensor, "batch heads seq_q value_dim"]
+LogSumExp = Float[Tensor, "batch heads seq_q"]
 
 
 def flash_attention(
-    q: Float[Tensor, "batch heads seq_q head_dim"],
-    k: Float[Tensor, "batch kv_heads seq_k head_dim"],
-    v: Float[Tensor, "batch kv_heads seq_k value_dim"],
+    q: Queries,
+    k: Keys,
+    v: Values,
     *,
     causal: bool = False,
     window: int | None = None,
-    alibi_slopes: Tensor | None = None,
+    alibi_slopes: Float[Tensor, "..."] | None = None,
     scale: float | None = None,
     softcap: float | None = None,
     return_lse: bool = False,
-    engine: str = "auto",
-) -> Tensor | tuple[Tensor, Tensor]:
-    """softmax(q k^T * scale + bias) v, exactly, in memory that grows with the length."""
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    mask = Mask(q.shape[2], k.shape[2], causal, window)
-    slopes = torch.zeros(q.shape[:2]) if alibi_slopes is None else alibi_slopes.expand(q.shape[:2])
-    out, lse = BlockedAttention.apply(q, k, v, slopes, Scores(mask, scale, softcap))
+    engine: Engine = "auto",
+) -> Output | tuple[Output, LogSumExp]:
+    """softmax(s) v with s = cap(q k^T * scale) + bias, exactly, in memory that grows as the length.
+
+    What `reference_attention` computes, differentiable in q, k and v. 16-bit input is computed in
+    float32 and rounded once. Query i stands at position p = i + seq_k - seq_q, so the last query
+    sees the last key. What a query may not see does not touch it, not even as 0 * NaN.
+
+    Args:
+        q: queries; k, v: keys and values. Their heads divide those of q: query heads
+            h * group .. (h + 1) * group - 1 share key/value head h, which is never repeated.
+        causal: a query sees keys j <= p.
+        window: with causal the keys p - window < j <= p, else |p - j| < window.
+        alibi_slopes: (heads,) or (batch, heads); adds -slope * |p - j| to the scores.
+        scale: of the scores; 1/sqrt(head_dim) if None.
+        softcap: scores become softcap * tanh(score / softcap), before the bias.
+        return_lse: also return the log of each query's sum of exp(s).
+        engine: "triton" for CUDA tensors, "blocked" for any; "auto" takes the first that can run.
+
+    Returns:
+        (batch, heads, seq_q, value_dim), and (batch, heads, seq_q) in float32 (float64 for such
+        input). A query that may attend to nothing gets 0, and -inf.
+
+    Raises:
+        ValueError: shapes that do not fit, heads that do not divide, a window below 1, a scale or
+            cap that is no positive number, an engine that is unknown or cannot run here.
+        TypeError: tensors that are not floats of one type on one device, a window that is no
+            integer.
+
+    Source: dao2022flashattention, dao2023flashattention2; press2022alibi for the bias
+    """
+    check_heads(q, k, v)
+    q, k, v = in_one_type(q, k, v)
+    check_tensors(q, k, v)
+    options = Options.checked(causal, window, scale, softcap, q.shape[-1])
+    slopes = slopes_by_text(alibi_slopes, q)
+    if choose_engine(engine, q, v.shape[-1]) == "triton":
+        from llmlib.flash_attention.launch import triton_attention  # Triton is there only on Linux
+
+        out, lse = triton_attention(q, k, v, slopes, options)
+    else:
+        out, lse = blocked_attention(q, k, v, slopes, options, return_lse)
     return (out, lse) if return_lse else out
+
+
+def flash_attention_packed(
+    q: Float[Tensor, "heads total_q head_dim"],
+    k: Float[Tensor, "kv_heads total_k head_dim"],
+    v: Float[Tensor, "kv_heads total_k value_dim"],
+    cu_seqlens_q: Int[Tensor, "offsets"],
+    cu_seqlens_k: Int[Tensor, "offsets"] | None = None,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    alibi_slopes: Float[Tensor, "..."] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_lse: bool = False,
+    engine: Engine = "auto",
+) -> Float[Tensor, "heads total_q value_dim"] | tuple[Tensor, Tensor]:
+    """`flash_attention` of texts of different lengths, packed one behind the other: no padding.
+
+    Args:
+        q, k, v: the texts' queries, keys and values, end to end.
+        cu_seqlens_q: where each text starts, and the end: 0, n_1, n_1 + n_2, ..., total_q.
+        cu_seqlens_k: the same for keys; None where they are as many.
+        alibi_slopes: (heads,) or (texts, heads).
+        causal, window, scale, softcap, return_lse, engine: see `flash_attention`.
+
+    Returns:
+        (heads, total_q, value_dim), and with return_lse (heads, total_q).
+
+    Raises:
+        ValueError, TypeError: as `flash_attention`; offsets that do not start at 0, fall, or do not
+            end with the tokens.
+    """
+    check_heads(q[None], k[None], v[None])
+    cu_seqlens_k = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
+    ends_q = check_offsets("cu_seqlens_q", cu_seqlens_q, q.shape[1])
+    ends_k = check_offsets("cu_seqlens_k", cu_seqlens_k, k.shape[1], len(ends_q))
+    q, k, v = in_one_type(q, k, v)
+    check_tensors(q, k, v)
+    options = Options.checked(causal, window, scale, softcap, q.shape[-1])
+    slopes = slopes_by_text(alibi_slopes, q[None].expand(len(ends_q) - 1, -1, -1, -1))
+    if choose_engine(engine, q, v.shape[-1]) == "triton":
+        from llmlib.flash_attention.launch import Packed, triton_attention
+
+        offsets = (x.to(q.device, torch.int32) for x in (cu_seqlens_q, cu_seqlens_k))
+        longest = (max(b - a for a, b in pairwise(ends)) for ends in (ends_q, ends_k))
+        out, lse = triton_attention(q, k, v, slopes, options, Packed(*offsets, *longest))
+        return (out, lse) if return_lse else out
+    outs = [q.new_empty(1, len(q), 0, v.shape[-1])]  # all there is of no texts
+    lses = [widened(outs[0][..., 0])]
+    texts = zip(pairwise(ends_q), pairwise(ends_k), strict=True)
+    for i, ((a, b), (c, d)) in enumerate(texts):
+        text = (q[None, :, a:b], k[None, :, c:d], v[None, :, c:d])
+        steep = None if slopes is None else slopes[i : i + 1]
+        out, lse = blocked_attention(*text, steep, options, return_lse)
+        outs.append(out)
+        lses.append(lse if lse is not None else lses[0])
+    out = torch.cat(outs, 2)[0]
+    return (out, torch.cat(lses, 2)[0]) if return_lse else out

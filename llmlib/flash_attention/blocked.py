@@ -1,117 +1,87 @@
-"""Flash attention in plain PyTorch, for any device: tiles of scores, never the matrix.
+"""Flash attention in plain PyTorch, for any device: tiles of scores, never the whole matrix.
 
-Forward: a strip of queries meets its keys tile by tile. Each tile's softmax is taken by itself and
-the tiles are merged with their log-sum-exp, which is exact. Backward: the tiles are computed again
-from q, k and the stored log-sum-exp; only vectors as long as the text are kept in between.
+Forward: a strip of queries meets its keys tile by tile. Each tile's softmax is taken by itself, and
+averages over separate keys are merged with their log-sum-exps, which is exact. Backward: the tiles
+are computed again from q, k and the stored log-sum-exp; between the two passes only vectors as long
+as the text are kept.
 
     P = exp(S - lse)   dV = P^T dO   dS = P * (dO V^T - delta)   delta = rowsum(dO * O)
+
+Products assume that no NaN or inf hides behind the mask, since 0 * NaN is NaN. A head whose result
+is not finite is computed once more with `careful=True`, where what is hidden takes no part.
 
 Source: dao2022flashattention, dao2023flashattention2
 """
 
 import math
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from llmlib.flash_attention.strips import Mask, run_all, strips
+from llmlib.flash_attention import one_tile
+from llmlib.flash_attention.inputs import Options
+from llmlib.flash_attention.scores import (
+    Scores,
+    all_finite,
+    merge,
+    product,
+    reweigh,
+    score_gradient,
+    weigh,
+)
+from llmlib.flash_attention.strips import Mask, spans
+from llmlib.flash_attention.workers import run_all
+from llmlib.precision import widened
 
-QUERIES, KEYS = 128, 4096  # of a tile: its scores stay in a core's cache
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How scores come from products: scale, then cap, then ALiBi's slope; then the mask."""
-
-    mask: Mask
-    scale: float
-    softcap: float | None = None
-
-    def tile(
-        self, q: Tensor, k: Tensor, slope: float, first: int, start: int, out: Tensor
-    ) -> tuple[Tensor, bool]:
-        """Scores of queries from `first` and keys from `start`, and whether a key may be hidden."""
-        scores = torch.mm(q, k.t(), out=out)
-        if self.softcap is not None:
-            scores.div_(self.softcap).tanh_().mul_(self.softcap)
-        if slope:
-            scores.sub_(slope * self.distance(scores, first, start))
-        return scores, self.mask.hide(scores, first, start)
-
-    def distance(self, scores: Tensor, first: int, start: int) -> Tensor:
-        """|p - j|, in the type of the scores."""
-        kind = {"dtype": scores.dtype, "device": scores.device}
-        rows = torch.arange(len(scores), **kind)[:, None] + self.mask.position(first)
-        return (rows - torch.arange(start, start + scores.shape[1], **kind)).abs_()
+QUERIES, KEYS = 128, 4096  # of a tile: 2 MB of scores for each worker
 
 
 class Workspace:
     """Buffers that a task uses again for each of its tiles."""
 
-    def __init__(self, like: Tensor, n: int, mask: Mask) -> None:
-        room = min(QUERIES, mask.seq_q) * min(KEYS, mask.seq_k)
-        self.buffers = [like.new_empty(room, dtype=wide_type(like)) for _ in range(n)]
+    def __init__(self, like: Tensor, n: int, scores: Scores) -> None:
+        room = min(QUERIES, scores.mask.seq_q) * min(KEYS, scores.mask.seq_k)
+        self.buffers = [widened(like.new_empty(0)).new_empty(room) for _ in range(n)]
 
     def views(self, rows: int, columns: int) -> list[Tensor]:
         """Each buffer as (rows, columns)."""
         return [buffer[: rows * columns].view(rows, columns) for buffer in self.buffers]
 
 
-def wide_type(x: Tensor) -> torch.dtype:
-    """The type to compute in: float32 for anything narrower."""
-    return torch.float32 if x.element_size() < 4 else x.dtype
-
-
 # --- forward ----------------------------------------------------------------------------------
 
 
 def forward_head(
-    q: Tensor, k: Tensor, v: Tensor, slope: float, scores: Scores, out: Tensor, lse: Tensor
-) -> None:
+    q: Tensor, k: Tensor, v: Tensor, slope: float, scores: Scores, out: Tensor,
+    lse: Tensor | None, careful: bool = False,
+) -> None:  # fmt: skip
     """One head: (seq_q, d), (seq_k, d), (seq_k, d_v) -> out (seq_q, d_v) and lse (seq_q,)."""
-    mask, kind = scores.mask, wide_type(q)
-    work, clean = Workspace(q, 2, mask), bool(v.isfinite().all())
-    for first, last in strips(mask.seq_q, QUERIES):
-        rows = q[first:last].to(kind) * scores.scale
-        start, end = mask.keys(first, last)
-        total = mixed = None
-        for begin in range(start, end, KEYS):
-            keys = slice(begin, min(begin + KEYS, end))
-            tile, weights = work.views(last - first, keys.stop - begin)
-            _, hidden = scores.tile(rows, k[keys].to(kind), slope, first, begin, tile)
-            torch.softmax(tile, -1, out=weights)
-            top = tile.amax(-1)
-            part = top - weights.amax(-1).log()  # log-sum-exp: the largest weight is exp(top - lse)
-            if hidden and bool((empty := top == -math.inf).any()):
-                weights.masked_fill_(empty[:, None], 0)
-                part.masked_fill_(empty, -math.inf)
-            values = average(weights, v[keys].to(kind), clean)
-            total, mixed = (part, values) if total is None else merge(total, mixed, part, values)
-        out[first:last] = 0 if mixed is None else mixed
-        lse[first:last] = -math.inf if total is None else total
-
-
-def average(weights: Tensor, values: Tensor, clean: bool) -> Tensor:
-    """weights @ values, where a weight of 0 takes nothing, not even from NaN or inf."""
-    if clean:
-        return weights @ values
-    good = values.isfinite()
-    bad = (~good.all(-1)).nonzero()[:, 0]
-    out = weights @ values.where(good, 0)
-    for j in bad.tolist():
-        wrong = values[j].where(~good[j], 0)
-        out += (weights[:, j, None] * wrong).where(weights[:, j, None] != 0, 0)
-    return out
-
-
-def merge(lse_a: Tensor, a: Tensor, lse_b: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two averages over separate keys as one over all of them, and its log-sum-exp."""
-    both = torch.logaddexp(lse_a, lse_b)
-    safe = both.masked_fill(both == -math.inf, 0)
-    share_a, share_b = (lse_a - safe).exp()[:, None], (lse_b - safe).exp()[:, None]
-    return both, a * share_a + b * share_b
+    mask, work = scores.mask, Workspace(q, 1, scores)
+    rows, columns, v_wide = widened(q) * scores.scale, widened(k).t(), widened(v)
+    out[: mask.n_blind] = 0
+    for first, last in spans(mask.n_blind, mask.seq_q, QUERIES):
+        tiles, strip = list(mask.tiles(first, last, KEYS)), out[first:last]
+        one = len(tiles) == 1
+        room = strip if one and strip.dtype == rows.dtype and not careful else None
+        done = None
+        for start, end in tiles:
+            (tile,) = work.views(last - first, end - start)
+            torch.mm(rows[first:last], columns[:, start:end], out=tile)
+            scores.finish(tile, slope, first, start, careful)
+            part_lse = weigh(tile, careful, needs_lse=lse is not None or not one)
+            part = product(tile, v_wide[start:end], careful, room), part_lse
+            done = part if done is None else merge(*done, *part)
+        assert done is not None  # blind queries are left out
+        if room is None:
+            strip.copy_(done[0])
+        if lse is not None and done[1] is not None:
+            lse[first:last] = done[1]
+    if lse is not None:
+        lse[: mask.n_blind] = -math.inf
+    if not careful and not all_finite(out):
+        forward_head(q, k, v, slope, scores, out, lse, careful=True)
 
 
 # --- backward ---------------------------------------------------------------------------------
@@ -119,77 +89,124 @@ def merge(lse_a: Tensor, a: Tensor, lse_b: Tensor, b: Tensor) -> tuple[Tensor, T
 
 def backward_group(
     q: Tensor, k: Tensor, v: Tensor, slopes: list[float], scores: Scores, out: Tensor, lse: Tensor,
-    d_out: Tensor, d_lse: Tensor, dq: Tensor, dk: Tensor, dv: Tensor,
+    d_out: Tensor, d_lse: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, careful: bool = False,
 ) -> None:  # fmt: skip
     """All query heads of one key/value head; q, out, ... have the heads in front."""
-    mask, kind = scores.mask, wide_type(q)
-    work = Workspace(q, 2, mask)
-    dk_wide, dv_wide = (x.new_zeros(x.shape, dtype=kind) for x in (dk, dv))
+    work, k_wide, v_wide = Workspace(q, 2, scores), widened(k), widened(v)
+    dk_wide, dv_wide = torch.zeros_like(k_wide), torch.zeros_like(v_wide)
+    blind = scores.mask.n_blind
+    dq[:, :blind] = 0
     for head, slope in enumerate(slopes):
-        for first, last in strips(mask.seq_q, QUERIES):
-            rows, d_rows = q[head, first:last].to(kind) * scores.scale, d_out[head, first:last]
-            d_rows = d_rows.to(kind)
+        for first, last in spans(blind, scores.mask.seq_q, QUERIES):
+            rows, d_rows = widened(q[head, first:last]) * scores.scale, d_out[head, first:last]
+            d_rows = widened(d_rows)
             delta = (d_rows * out[head, first:last]).sum(-1) - d_lse[head, first:last]
             top = lse[head, first:last, None]
-            top = top.masked_fill(top == -math.inf, math.inf)  # rows without a key: all weights 0
             d_query = torch.zeros_like(rows)
-            start, end = mask.keys(first, last)
-            for begin in range(start, end, KEYS):
-                keys = slice(begin, min(begin + KEYS, end))
-                tile, d_tile = work.views(last - first, keys.stop - begin)
-                k_tile, v_tile = k[keys].to(kind), v[keys].to(kind)
-                scores.tile(rows, k_tile, slope, first, begin, tile)
-                capped = None if scores.softcap is None else capped_slope(scores, rows, k_tile)
-                weights = tile.sub_(top).exp_()
-                dv_wide[keys].addmm_(weights.t(), d_rows)
+            for start, end in scores.mask.tiles(first, last, KEYS):
+                tile, d_tile = work.views(last - first, end - start)
+                k_tile, v_tile = k_wide[start:end], v_wide[start:end]
+                torch.mm(rows, k_tile.t(), out=tile)
+                steepness = None if scores.softcap is None else scores.steepness(tile)
+                weights = reweigh(scores.finish(tile, slope, first, start, careful), top)
+                dv_wide[start:end].addmm_(weights.t(), d_rows)
                 torch.mm(d_rows, v_tile.t(), out=d_tile)
-                d_tile.sub_(delta[:, None]).mul_(weights)
-                if capped is not None:
-                    d_tile.mul_(capped)
-                d_query.addmm_(d_tile, k_tile)
-                dk_wide[keys].addmm_(d_tile.t(), rows)
+                score_gradient(d_tile, weights, delta, steepness, careful)
+                d_query += product(d_tile, k_tile, careful)
+                dk_wide[start:end].addmm_(d_tile.t(), rows)
             dq[head, first:last] = d_query * scores.scale
     dk.copy_(dk_wide)
     dv.copy_(dv_wide)
+    if not careful and not all_finite(dq):
+        backward_group(q, k, v, slopes, scores, out, lse, d_out, d_lse, dq, dk, dv, careful=True)
 
 
-def capped_slope(scores: Scores, rows: Tensor, k: Tensor) -> Tensor:
-    """The derivative of cap * tanh(s / cap): 1 - tanh^2."""
-    return 1 - (rows @ k.t() / scores.softcap).tanh().square()
+# --- all heads --------------------------------------------------------------------------------
+
+
+def forward_heads(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, scores: Scores, needs_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Every head of every text; a query head reads the key/value head of its group."""
+    group = q.shape[1] // k.shape[1]
+    out = q.new_empty(*q.shape[:3], v.shape[-1])
+    lse = widened(q.new_empty(0)).new_empty(q.shape[:3]) if needs_lse else None
+    steep = _numbers(slopes, q)
+    tasks = (
+        partial(
+            forward_head, q[b, h], k[b, h // group], v[b, h // group], steep[b][h], scores,
+            out[b, h], None if lse is None else lse[b, h],
+        )
+        for b in range(q.shape[0]) for h in range(q.shape[1])
+    )  # fmt: skip
+    run_all(tasks, q.device.type == "cpu")
+    return out, lse
+
+
+def backward_heads(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, out: Tensor, lse: Tensor,
+    d_out: Tensor, d_lse: Tensor, scores: Scores,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of q, k and v; one task for each key/value head."""
+    group = q.shape[1] // k.shape[1]
+    dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+    steep = _numbers(slopes, q)
+
+    def task(b: int, g: int) -> None:
+        own = slice(g * group, (g + 1) * group)
+        backward_group(
+            q[b, own], k[b, g], v[b, g], steep[b][own], scores, out[b, own], lse[b, own],
+            d_out[b, own], d_lse[b, own], dq[b, own], dk[b, g], dv[b, g],
+        )  # fmt: skip
+
+    heads = [(b, g) for b in range(k.shape[0]) for g in range(k.shape[1])]
+    run_all((partial(task, b, g) for b, g in heads), q.device.type == "cpu")
+    return dq, dk, dv
+
+
+def _numbers(slopes: Tensor | None, q: Tensor) -> list[list[float]]:
+    """The slope of each head of each text, 0 where there is no ALiBi."""
+    return [[0.0] * q.shape[1]] * q.shape[0] if slopes is None else slopes.tolist()
+
+
+# --- the function and its gradient ------------------------------------------------------------
 
 
 class BlockedAttention(torch.autograd.Function):
-    """Attention of (batch, heads, seq, d) and its gradient, head by head; returns (out, lse)."""
+    """(out, lse) of all heads and their gradient, in many tiles or in one."""
 
     @staticmethod
-    def forward(ctx, q, k, v, slopes, scores):  # type: ignore[no-untyped-def, override]
-        """slopes: (batch, heads) on the CPU, zeros for none."""
-        batch, heads, seq_q, _ = q.shape
-        group = heads // k.shape[1]
-        out = q.new_empty(batch, heads, seq_q, v.shape[-1])
-        lse = q.new_empty(batch, heads, seq_q, dtype=wide_type(q))
-        run_all(
-            partial(forward_head, q[b, h], k[b, h // group], v[b, h // group],
-                    float(slopes[b, h]), scores, out[b, h], lse[b, h])
-            for b in range(batch) for h in range(heads)
-        )  # fmt: skip
+    def forward(ctx, q, k, v, slopes, scores, fits):  # type: ignore[no-untyped-def]
+        """slopes: (batch, heads) or None; fits: whether one tile holds all scores."""
+        forward = one_tile.forward if fits else forward_heads
+        out, lse = forward(q, k, v, slopes, scores, needs_lse=True)
         ctx.save_for_backward(q, k, v, slopes, out, lse)
-        ctx.scores = scores
+        ctx.scores, ctx.fits = scores, fits
         return out, lse
 
     @staticmethod
-    def backward(ctx, d_out, d_lse):  # type: ignore[no-untyped-def, override]
-        """The tiles are computed again."""
-        q, k, v, slopes, out, lse = ctx.saved_tensors
-        group = q.shape[1] // k.shape[1]
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out, d_lse):  # type: ignore[no-untyped-def]
+        """Tiles are computed again."""
+        backward: Any = one_tile.backward if ctx.fits else backward_heads
+        return *backward(*ctx.saved_tensors, d_out, d_lse, ctx.scores), None, None, None
 
-        def task(b: int, g: int) -> None:
-            own = slice(g * group, (g + 1) * group)
-            backward_group(
-                q[b, own], k[b, g], v[b, g], slopes[b, own].tolist(), ctx.scores, out[b, own],
-                lse[b, own], d_out[b, own], d_lse[b, own], dq[b, own], dk[b, g], dv[b, g],
-            )  # fmt: skip
 
-        run_all(partial(task, b, g) for b in range(len(q)) for g in range(k.shape[1]))
-        return dq, dk, dv, None, None
+def blocked_attention(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, options: Options, needs_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Output and, if it is needed, the log-sum-exp; slopes are (batch, heads)."""
+    mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
+    scores = Scores(mask, options.scale, options.softcap)
+    fits = 0 < q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] <= one_tile.LARGEST
+    if torch.is_autocast_enabled(q.device.type):
+        with torch.autocast(q.device.type, enabled=False):
+            return blocked_attention(q, k, v, slopes, options, needs_lse)
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        return BlockedAttention.apply(q, k, v, slopes, scores, fits)
+    if fits and not needs_lse and slopes is None and options.softcap is None and mask.shows_all:
+        out = one_tile.see_all(q, k, v, options.scale)
+        if all_finite(out):
+            return out, None
+    forward = one_tile.forward if fits else forward_heads
+    return forward(q, k, v, slopes, scores, needs_lse)

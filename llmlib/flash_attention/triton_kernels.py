@@ -265,7 +265,9 @@ def dq_kernel(
     at = row_of_heads.to(tl.int64) * seq_q + rows
     lse = tl.load(lse_ptr + at, rows < seq_q, HIDDEN)
     delta = tl.load(delta_ptr + at, rows < seq_q, 0.0)
-    start, full_start, full_end, end = key_tiles(first, seq_q, seq_k, window, CAUSAL, WINDOW, BLOCK_Q, BLOCK_K)
+    start, full_start, full_end, end = key_tiles(
+        first, seq_q, seq_k, window, CAUSAL, WINDOW, BLOCK_Q, BLOCK_K
+    )
     dq = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
     for begin in range(start, end, BLOCK_K):
         keys = begin + tl.arange(0, BLOCK_K)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from llmlib.attention.formula import Keys, Output, Queries, Values, check_heads, visible_keys
-from llmlib.checks import check_sizes
+from llmlib.attention.formula import Keys, Output, Queries, Values, visible_keys
+from llmlib.checks import check_heads, check_sizes
 from llmlib.precision import widened
 
 FeatureMap = Callable[[Tensor], Tensor]

@@ -1,0 +1,83 @@
+"""Flash attention where the whole score matrix is no larger than a few tiles.
+
+Short texts, and one query against a cache: then all heads go through one batched product, which
+saves the work of dividing it. The formulas, and what is kept for the backward pass, are those of
+`blocked`. The heads of a group become rows of one product with the keys they share.
+"""
+
+import torch
+from torch import Tensor
+
+from llmlib.flash_attention.scores import (
+    Scores,
+    all_finite,
+    product,
+    reweigh,
+    score_gradient,
+    weigh,
+)
+from llmlib.precision import widened
+
+LARGEST = 2**21  # scores of all heads together, 8 MB
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, scores: Scores, needs_lse: bool,
+    careful: bool = False,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """(batch, heads, seq_q, d), ... -> (batch, heads, seq_q, d_v) and, if needed, lse."""
+    careful = careful or scores.mask.n_blind > 0
+    rows, columns = by_key_head(widened(q), k) * scores.scale, widened(k).flatten(0, 1)
+    tile = finished(torch.bmm(rows, columns.transpose(1, 2)), q, slopes, scores, careful)
+    lse = weigh(tile, careful, needs_lse)
+    out = product(tile, widened(v).flatten(0, 1), careful)
+    if not careful and not all_finite(out):
+        return forward(q, k, v, slopes, scores, needs_lse, careful=True)
+    out = out.view(*q.shape[:3], v.shape[-1]).to(q.dtype)
+    return out, None if lse is None else lse.view(q.shape[:3])
+
+
+def backward(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, out: Tensor, lse: Tensor,
+    d_out: Tensor, d_lse: Tensor, scores: Scores, careful: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of q, k and v; the tile is computed again."""
+    careful = careful or scores.mask.n_blind > 0
+    rows, columns = by_key_head(widened(q), k) * scores.scale, widened(k).flatten(0, 1)
+    d_rows = by_key_head(widened(d_out), k)
+    delta = (d_rows * by_key_head(out, k)).sum(-1) - d_lse.reshape(d_rows.shape[:2])
+    tile = torch.bmm(rows, columns.transpose(1, 2))
+    steepness = None if scores.softcap is None else scores.steepness(tile)
+    tile = finished(tile, q, slopes, scores, careful)
+    weights = reweigh(tile, lse.reshape(*d_rows.shape[:2], 1))
+    dv = weights.transpose(1, 2) @ d_rows
+    d_tile = torch.bmm(d_rows, widened(v).flatten(0, 1).transpose(1, 2))
+    score_gradient(d_tile, weights, delta, steepness, careful)
+    dq = product(d_tile, columns, careful) * scores.scale
+    if not careful and not all_finite(dq):
+        return backward(q, k, v, slopes, out, lse, d_out, d_lse, scores, careful=True)
+    dk = d_tile.transpose(1, 2) @ rows
+    return dq.view_as(q).to(q.dtype), dk.view_as(k).to(k.dtype), dv.view_as(v).to(v.dtype)
+
+
+def see_all(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """softmax(q k^T * scale) v where every query sees every key: a decoder's step for one token."""
+    rows, columns = by_key_head(widened(q), k), widened(k).flatten(0, 1)
+    weights = torch.bmm(rows, columns.transpose(1, 2)).mul_(scale).softmax(-1)
+    out = torch.bmm(weights, widened(v).flatten(0, 1))
+    return out.view(*q.shape[:3], v.shape[-1]).to(q.dtype)
+
+
+def by_key_head(x: Tensor, k: Tensor) -> Tensor:
+    """(batch, heads, seq, d) -> (batch * kv_heads, group * seq, d)."""
+    return x.reshape(k.shape[0] * k.shape[1], -1, x.shape[-1])
+
+
+def finished(
+    tile: Tensor, q: Tensor, slopes: Tensor | None, scores: Scores, careful: bool
+) -> Tensor:
+    """Scores from products, in place; slopes and mask go by head and query."""
+    if slopes is not None or scores.softcap is not None or not scores.mask.shows_all:
+        by_head = tile.view(*q.shape[:3], -1)
+        scores.finish(by_head, 0.0 if slopes is None else slopes[..., None, None], 0, 0, careful)
+    return tile

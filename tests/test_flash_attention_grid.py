@@ -1,0 +1,58 @@
+"""The blocked engine against float64 over the grid of the flash-attention package's own tests.
+
+In every run a subset in which every two choices meet; `make test-full` runs the whole grid.
+"""
+
+import itertools
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from llmlib.flash_attention import blocked, flash_attention, one_tile
+from llmlib.position_encoding import alibi_slopes
+from tests.flash_cases import check_against_naive, drawn, pairwise_cases
+
+CHOICES: dict[str, list[Any]] = {
+    "head_dim": [16, 32, 40, 59, 64, 80, 96, 111, 128, 192, 256],
+    "sizes": [
+        *((113, 203), (128, 217), (113, 211), (108, 256), (256, 512), (512, 256), (1023, 1024)),
+        *((1024, 1023), (1, 239), (239, 1), (3, 799), (799, 3), (1, 1), (2, 2), (5, 5), (17, 17)),
+    ],
+    "causal": [False, True],
+    "window": [None, 1, 33, 200],
+    "alibi": [False, True],
+    "heads": [(4, 4), (4, 2), (4, 1)],
+    "softcap": [None, 3.0],
+    "dtype": [torch.float32, torch.bfloat16, torch.float16],
+    "tiles": ["usual", "small"],
+}
+WHOLE = os.environ.get("WHOLE_FLASH_GRID") == "1"
+CASES = (
+    [dict(zip(CHOICES, case, strict=True)) for case in itertools.product(*CHOICES.values())]
+    if WHOLE
+    else list(pairwise_cases(CHOICES))
+)
+
+
+def test_the_subset_is_small_and_the_grid_whole() -> None:
+    assert WHOLE or 150 <= len(CASES) <= 400
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
+def test_grid(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    if case["tiles"] == "small":  # so that short texts have several strips and tiles
+        monkeypatch.setattr(one_tile, "LARGEST", 0)
+        monkeypatch.setattr(blocked, "QUERIES", 32)
+        monkeypatch.setattr(blocked, "KEYS", 80)
+    heads, head_dim = case["heads"], case["head_dim"]
+    tensors = drawn(0, *case["sizes"], heads, (head_dim, head_dim), case["dtype"], batch=1)
+    check_against_naive(
+        lambda *x, **options: flash_attention(*x, **options, return_lse=True, engine="blocked"),
+        tensors,
+        causal=case["causal"],
+        window=case["window"],
+        softcap=case["softcap"],
+        alibi_slopes=alibi_slopes(heads[0]) if case["alibi"] else None,
+    )
