@@ -1,14 +1,17 @@
 """Code listings and tables as the page shows them."""
 
+import ast
 import html
 import inspect
 import re
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML, Markdown, display
 
+PACKAGE = Path(__file__).parent.parent
 _NUMBER = re.compile(r"[-−+]?[\d.,]+(e[-+]?\d+)?\s*(%|[kKMGTB]|×)?")
 
 
@@ -21,6 +24,57 @@ def show_source(*objects: Callable[..., Any] | type) -> None:
         raise ValueError("show_source: expected at least one function or class")
     parts = [_short_docstrings(inspect.getsource(item)) for item in objects]
     display(Markdown("```python\n" + "\n\n\n".join(parts) + "\n```"))
+
+
+def show_file_source(
+    file: str, *names: str, first: str = "", last: str = "", brief: bool = False
+) -> None:
+    """Shows functions of a file of the library as text, without importing it.
+
+    For code that needs what a reader may not have, as Triton. Decorators are shown too.
+
+    Args:
+        file: path below llmlib.
+        names: functions or classes at the top level of the file.
+        first, last: show only the lines from the first one that holds `first` to the next one that
+            holds `last`, so that a page may read one function in pieces.
+        brief: leave out parameters and decorators, which are long in a kernel.
+
+    Raises:
+        ValueError: a name or a line that the file does not have.
+    """
+    text = (PACKAGE / file).read_text(encoding="utf-8")
+    found = {node.name: node for node in ast.parse(text).body if hasattr(node, "name")}
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{file} has no {missing}, expected among {sorted(found)}")
+    lines_of = _brief if brief else _lines_of
+    parts = [_short_docstrings(lines_of(text, found[name])) for name in names]
+    shown = "\n\n\n".join(parts)
+    if first or last:
+        shown = _piece(shown, first, last)
+    display(Markdown(f"```python\n{shown}\n```"))
+
+
+def _lines_of(text: str, node: Any) -> str:
+    start = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+    return "\n".join(text.splitlines()[start - 1 : node.end_lineno])
+
+
+def _brief(text: str, node: Any) -> str:
+    """A function without its parameters and decorators."""
+    body = text.splitlines()[node.body[0].lineno - 1 : node.end_lineno]
+    return "\n".join([f"def {node.name}(...):", *body])
+
+
+def _piece(text: str, first: str, last: str) -> str:
+    lines = text.splitlines()
+    start = next((k for k, line in enumerate(lines) if first in line), None)
+    if start is None:
+        raise ValueError(f"no line holds {first!r}")
+    end = next((k for k, line in enumerate(lines) if k >= start and last in line), None)
+    if end is None:
+        raise ValueError(f"no line after {first!r} holds {last!r}")
+    return textwrap.dedent("\n".join(lines[start : (end + 1) if last else None]))
 
 
 def _short_docstrings(source: str) -> str:

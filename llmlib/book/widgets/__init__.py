@@ -3,9 +3,10 @@
 from llmlib.book.widgets.base import Choice, Slider
 from llmlib.book.widgets.dials import Dials, Hand
 from llmlib.book.widgets.head_sharing import HeadSharing
-from llmlib.book.widgets.masks import MaskGrid
+from llmlib.book.widgets.masks import MaskGrid, TileMap
 from llmlib.book.widgets.pictures import Bars, HeatMap, Lines, Panel, Series
 from llmlib.book.widgets.text import ByteExplorer, TokenGrid, TokenSteps
+from llmlib.book.widgets.tile_stepper import TileStepper
 
 __all__ = [
     "Bars",
@@ -20,6 +21,8 @@ __all__ = [
     "Panel",
     "Series",
     "Slider",
+    "TileMap",
+    "TileStepper",
     "TokenGrid",
     "TokenSteps",
 ]

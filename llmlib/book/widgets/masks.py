@@ -1,4 +1,4 @@
-"""The kind of picture that shows a pattern of attention and the paths through it."""
+"""Pictures of masks: the paths through a pattern, and the tiles that it leaves to do."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,3 +31,29 @@ class MaskGrid(Explorer):
             for name in ("mask", "layers"):
                 if len(shown[name]) != size or {len(row) for row in shown[name]} != {size}:
                     raise ValueError(f"{name}: expected {size} texts of {size} characters")
+
+
+class TileMap(Explorer):
+    """Queries against keys in tiles: all visible, some visible, or nothing visible and skipped.
+
+    `frame` returns `tiles`, a text for each row of tiles ("f" all visible, "p" some, "." none);
+    `visible`, a text for each query with "x" for each key that it sees; `tile`, (queries, keys) of
+    a tile; and `note`.
+    """
+
+    kind = "tile_map"
+    _esm = source(kind)
+
+    def __init__(
+        self,
+        *,
+        controls: Sequence[Slider | Choice],
+        frame: Callable[..., dict[str, Any]],
+        alt: str,
+    ) -> None:
+        super().__init__(controls=controls, frame=frame, alt=alt)
+        for shown in self.frames:
+            down, across = shown["tile"]
+            size = -(-len(shown["visible"]) // down), -(-len(shown["visible"][0]) // across)
+            if (found := (len(shown["tiles"]), len(shown["tiles"][0]))) != size:
+                raise ValueError(f"tiles: expected {size[0]} rows of {size[1]}, got {found}")
