@@ -16,7 +16,7 @@ ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
 .PHONY: $(READY)
 endif
 
-.PHONY: help book lab test notebooks bench clean
+.PHONY: help book lab test test-full notebooks bench clean
 .NOTPARALLEL: # `make -j book test` builds once, then tests; the work inside is parallel already
 .DEFAULT_GOAL := help
 
@@ -24,6 +24,7 @@ help:
 	@echo "make book        build the book from the outputs stored in its notebooks"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make test        run every test: units, notebooks, the built book in a browser"
+	@echo "make test-full   the same, with every case of flash attention's grid (hours)"
 	@echo "make notebooks   execute the notebooks and store their outputs (CHAPTER=name for one)"
 	@echo "make bench       run the benchmarks"
 	@echo "make clean       remove what was built (the environment .venv stays)"
@@ -45,6 +46,9 @@ lab: $(READY)
 
 test: $(READY)
 	@$(PY) -m tests.run $(STAGES)
+
+test-full: export WHOLE_FLASH_GRID := 1
+test-full: test
 
 notebooks: $(READY)
 	@$(PY) -m llmlib.book.notebooks $(CHAPTER)

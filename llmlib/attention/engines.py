@@ -43,7 +43,7 @@ def attend(
     """
     seen: dict[str, Any] = {"causal": causal, "window": window, "scale": scale}
     plain = bias is None and mask is None and not torch.compiler.is_compiling()
-    if plain and engine != "sdpa" and engine != "reference":  # noqa: PLR1714  # mypy narrows so
+    if plain and engine != "sdpa" and engine != "reference":  # mypy narrows it so
         out = flash_attention(q, k, v, alibi_slopes=alibi_slopes, engine=engine, **seen)
         assert isinstance(out, Tensor)  # no log-sum-exp was asked for
         return out

@@ -296,8 +296,8 @@ class Decoder(nn.Module):
     ) -> dict[str, Any]:
         """What all layers share: the tokens' positions, and what attention makes of them.
 
-        ALiBi goes by its slopes where no key is hidden and keys lie in order, else, or if slopes are
-        not wanted, as a bias.
+        ALiBi goes by its slopes where no key is hidden and keys lie in order; else, or if slopes
+        are not wanted, as a bias.
         """
         self._check(token_ids, cache, attention_mask)
         device, n_new = token_ids.device, token_ids.shape[1]

@@ -9,24 +9,22 @@ texts of different lengths in one tensor.
 No dropout. Not here: masks and biases of any shape, for which see `llmlib.attention.attention`.
 """
 
-from itertools import pairwise
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmlib.checks import check_heads
-from llmlib.flash_attention.blocked import blocked_attention
+from llmlib.flash_attention.blocked import blocked_attention, blocked_packed
 from llmlib.flash_attention.engines import Engine, choose_engine
 from llmlib.flash_attention.inputs import (
     Options,
     check_offsets,
     check_tensors,
     in_one_type,
+    longest,
     slopes_by_text,
 )
 from llmlib.flash_attention.one_tile import see_all
-from llmlib.precision import widened
 
 __all__ = ["Engine", "flash_attention", "flash_attention_packed", "see_all"]
 
@@ -84,13 +82,14 @@ def flash_attention(
     check_tensors(q, k, v)
     options = Options.checked(causal, window, scale, softcap, q.shape[-1])
     slopes = slopes_by_text(alibi_slopes, q)
+    lse: Tensor | None
     if choose_engine(engine, q, v.shape[-1]) == "triton":
         from llmlib.flash_attention.launch import triton_attention  # Triton is there only on Linux
 
         out, lse = triton_attention(q, k, v, slopes, options)
     else:
-        out, lse = blocked_attention(q, k, v, slopes, options, return_lse)
-    return (out, lse) if return_lse else out
+        out, lse = blocked_attention(q, k, v, slopes, options, needs_lse=return_lse)
+    return (out, lse) if return_lse and lse is not None else out
 
 
 def flash_attention_packed(
@@ -135,18 +134,9 @@ def flash_attention_packed(
     if choose_engine(engine, q, v.shape[-1]) == "triton":
         from llmlib.flash_attention.launch import Packed, triton_attention
 
-        offsets = (x.to(q.device, torch.int32) for x in (cu_seqlens_q, cu_seqlens_k))
-        longest = (max(b - a for a, b in pairwise(ends)) for ends in (ends_q, ends_k))
-        out, lse = triton_attention(q, k, v, slopes, options, Packed(*offsets, *longest))
-        return (out, lse) if return_lse else out
-    outs = [q.new_empty(1, len(q), 0, v.shape[-1])]  # all there is of no texts
-    lses = [widened(outs[0][..., 0])]
-    texts = zip(pairwise(ends_q), pairwise(ends_k), strict=True)
-    for i, ((a, b), (c, d)) in enumerate(texts):
-        text = (q[None, :, a:b], k[None, :, c:d], v[None, :, c:d])
-        steep = None if slopes is None else slopes[i : i + 1]
-        out, lse = blocked_attention(*text, steep, options, return_lse)
-        outs.append(out)
-        lses.append(lse if lse is not None else lses[0])
-    out = torch.cat(outs, 2)[0]
-    return (out, torch.cat(lses, 2)[0]) if return_lse else out
+        cu_q, cu_k = (x.to(q.device, torch.int32) for x in (cu_seqlens_q, cu_seqlens_k))
+        packed = Packed(cu_q, cu_k, longest(ends_q), longest(ends_k))
+        out, lse = triton_attention(q, k, v, slopes, options, packed)
+    else:
+        out, lse = blocked_packed(q, k, v, slopes, options, ends_q, ends_k)
+    return (out, lse) if return_lse else out

@@ -15,6 +15,7 @@ Source: dao2022flashattention, dao2023flashattention2
 
 import math
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -210,3 +211,21 @@ def blocked_attention(
             return out, None
     forward = one_tile.forward if fits else forward_heads
     return forward(q, k, v, slopes, scores, needs_lse)
+
+
+def blocked_packed(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, options: Options,
+    ends_q: list[int], ends_k: list[int],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Texts that lie end to end, one after the other: (heads, total, d), slopes (texts, heads)."""
+    outs = [q.new_empty(1, len(q), 0, v.shape[-1])]  # all there is of no texts
+    lses = [widened(outs[0][..., 0])]
+    texts = zip(pairwise(ends_q), pairwise(ends_k), strict=True)
+    for i, ((a, b), (c, d)) in enumerate(texts):
+        text = (q[None, :, a:b], k[None, :, c:d], v[None, :, c:d])
+        steep = None if slopes is None else slopes[i : i + 1]
+        out, lse = blocked_attention(*text, steep, options, needs_lse=True)
+        assert lse is not None
+        outs.append(out)
+        lses.append(lse)
+    return torch.cat(outs, 2)[0], torch.cat(lses, 2)[0]

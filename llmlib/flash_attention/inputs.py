@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,6 +19,11 @@ class Options:
     window: int | None
     scale: float
     softcap: float | None
+
+    @property
+    def hides(self) -> bool:
+        """Whether some query may not see some key."""
+        return self.causal or self.window is not None
 
     @staticmethod
     def checked(
@@ -77,3 +83,8 @@ def check_offsets(name: str, offsets: Tensor, total: int, n: int | None = None) 
     if not ends or ends[0] != 0 or ends[-1] != total or sorted(ends) != ends:
         raise ValueError(f"{name} is {ends}, expected to rise from 0 to {total} tokens")
     return ends
+
+
+def longest(ends: list[int]) -> int:
+    """The length of the longest text; 0 if there is none."""
+    return max((b - a for a, b in pairwise(ends)), default=0)

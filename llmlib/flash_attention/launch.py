@@ -17,6 +17,7 @@ from torch import Tensor
 from triton.runtime.errors import OutOfResources
 from triton.testing import do_bench
 
+from llmlib.flash_attention.inputs import Options
 from llmlib.flash_attention.tiles import Tiles, block, candidates, guarded
 from llmlib.flash_attention.triton_backward import delta_kernel, dk_dv_kernel, dq_kernel
 from llmlib.flash_attention.triton_decode import decode_kernel, merge_kernel
@@ -27,21 +28,6 @@ MOST_DECODED = 16  # rows of a tile of `decode_kernel`: queries times heads that
 LEAST_CACHE = 256  # keys, below which a split is not worth a second kernel
 MOST_SPLITS = 128
 WORTH_TUNING = 2**22  # pairs of a query and a key
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a call asks for, beside its tensors."""
-
-    causal: bool
-    window: int | None
-    scale: float
-    softcap: float | None
-
-    @property
-    def hides(self) -> bool:
-        """Whether some query may not see some key."""
-        return self.causal or self.window is not None
 
 
 @dataclass(frozen=True)
