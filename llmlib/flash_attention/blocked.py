@@ -199,7 +199,7 @@ def blocked_attention(
     """Output and, if it is needed, the log-sum-exp; slopes are (batch, heads)."""
     mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
     scores = Scores(mask, options.scale, options.softcap)
-    fits = 0 < q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] <= one_tile.LARGEST
+    fits = one_tile.fits(q, k)
     if torch.is_autocast_enabled(q.device.type):
         with torch.autocast(q.device.type, enabled=False):
             return blocked_attention(q, k, v, slopes, options, needs_lse)

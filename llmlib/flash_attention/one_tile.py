@@ -1,9 +1,12 @@
-"""Flash attention where the whole score matrix is no larger than a few tiles.
+"""Flash attention where one tile holds the scores of all heads of a text.
 
-Short texts, and one query against a cache: then all heads go through one batched product, which
-saves the work of dividing it. The formulas, and what is kept for the backward pass, are those of
-`blocked`. The heads of a group become rows of one product with the keys they share.
+Short texts, and one query against a cache: then all heads, of as many texts as fit, go through one
+batched product. The formulas, and what is kept for the backward pass, are those of `blocked`. The
+heads of a group become rows of one product with the keys they share.
 """
+
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,32 +19,86 @@ from llmlib.flash_attention.scores import (
     score_gradient,
     weigh,
 )
+from llmlib.flash_attention.strips import spans
+from llmlib.flash_attention.workers import run_all
 from llmlib.precision import widened
 
-LARGEST = 2**21  # scores of all heads together, 8 MB
+LARGEST = 2**19  # scores of a tile, 2 MB
+LEAST = 2**16  # scores that are worth a worker's start
+
+
+def fits(q: Tensor, k: Tensor) -> bool:
+    """Whether one tile holds the scores of a text, and there are any."""
+    return q.numel() > 0 and 0 < q.shape[1] * q.shape[2] * k.shape[2] <= LARGEST
+
+
+def texts_at_once(q: Tensor, k: Tensor) -> Iterator[slice]:
+    """The texts of a batch, shared out to the workers, no more at a time than one tile holds."""
+    of_a_text = q.shape[1] * q.shape[2] * k.shape[2]
+    share = max(-(-len(q) // torch.get_num_threads()), LEAST // of_a_text)
+    at_once = max(min(share, LARGEST // of_a_text), 1)
+    return (slice(first, last) for first, last in spans(0, len(q), at_once))
 
 
 def forward(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, scores: Scores, needs_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    """(batch, heads, seq_q, d), ... -> (batch, heads, seq_q, d_v) and, if needed, lse."""
+    out = q.new_empty(*q.shape[:3], v.shape[-1])
+    lse = widened(q.new_empty(0)).new_empty(q.shape[:3]) if needs_lse else None
+
+    def task(some: slice) -> None:
+        steep = None if slopes is None else slopes[some]
+        out[some], own = forward_texts(q[some], k[some], v[some], steep, scores, needs_lse)
+        if lse is not None and own is not None:
+            lse[some] = own
+
+    run_all((partial(task, some) for some in texts_at_once(q, k)), q.device.type == "cpu")
+    return out, lse
+
+
+def backward(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, out: Tensor, lse: Tensor,
+    d_out: Tensor, d_lse: Tensor, scores: Scores,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of q, k and v; tiles are computed again."""
+    dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+
+    def task(some: slice) -> None:
+        steep = None if slopes is None else slopes[some]
+        dq[some], dk[some], dv[some] = backward_texts(
+            q[some], k[some], v[some], steep, out[some], lse[some], d_out[some], d_lse[some],
+            scores,
+        )  # fmt: skip
+
+    run_all((partial(task, some) for some in texts_at_once(q, k)), q.device.type == "cpu")
+    return dq, dk, dv
+
+
+# --- the texts of one tile --------------------------------------------------------------------
+
+
+def forward_texts(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, scores: Scores, needs_lse: bool,
     careful: bool = False,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """(batch, heads, seq_q, d), ... -> (batch, heads, seq_q, d_v) and, if needed, lse."""
+    """`forward` of texts that fit."""
     careful = careful or scores.mask.n_blind > 0
     rows, columns = by_key_head(widened(q), k) * scores.scale, widened(k).flatten(0, 1)
     tile = finished(torch.bmm(rows, columns.transpose(1, 2)), q, slopes, scores, careful)
     lse = weigh(tile, careful, needs_lse)
     out = product(tile, widened(v).flatten(0, 1), careful)
     if not careful and not all_finite(out):
-        return forward(q, k, v, slopes, scores, needs_lse, careful=True)
+        return forward_texts(q, k, v, slopes, scores, needs_lse, careful=True)
     out = out.view(*q.shape[:3], v.shape[-1]).to(q.dtype)
     return out, None if lse is None else lse.view(q.shape[:3])
 
 
-def backward(
+def backward_texts(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, out: Tensor, lse: Tensor,
     d_out: Tensor, d_lse: Tensor, scores: Scores, careful: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of q, k and v; the tile is computed again."""
+    """`backward` of texts that fit."""
     careful = careful or scores.mask.n_blind > 0
     rows, columns = by_key_head(widened(q), k) * scores.scale, widened(k).flatten(0, 1)
     d_rows = by_key_head(widened(d_out), k)
@@ -55,7 +112,7 @@ def backward(
     score_gradient(d_tile, weights, delta, steepness, careful)
     dq = product(d_tile, columns, careful) * scores.scale
     if not careful and not all_finite(dq):
-        return backward(q, k, v, slopes, out, lse, d_out, d_lse, scores, careful=True)
+        return backward_texts(q, k, v, slopes, out, lse, d_out, d_lse, scores, careful=True)
     dk = d_tile.transpose(1, 2) @ rows
     return dq.view_as(q).to(q.dtype), dk.view_as(k).to(k.dtype), dv.view_as(v).to(v.dtype)
 
