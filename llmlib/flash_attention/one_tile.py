@@ -25,6 +25,7 @@ from llmlib.precision import widened
 
 LARGEST = 2**19  # scores of a tile, 2 MB
 LEAST = 2**16  # scores that are worth a worker's start
+PIECE = 512  # keys of a cache that are widened at a time
 
 
 def fits(q: Tensor, k: Tensor) -> bool:
@@ -119,10 +120,23 @@ def backward_texts(
 
 def see_all(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """softmax(q k^T * scale) v where every query sees every key: a decoder's step for one token."""
-    rows, columns = by_key_head(widened(q), k), widened(k).flatten(0, 1)
-    weights = torch.bmm(rows, columns.transpose(1, 2)).mul_(scale).softmax(-1)
-    out = torch.bmm(weights, widened(v).flatten(0, 1))
+    rows, keys, values = by_key_head(widened(q), k), k.flatten(0, 1), v.flatten(0, 1)
+    if k.element_size() < 4 and k.shape[2] > PIECE:
+        out = _in_pieces(rows, keys, values, scale)
+    else:
+        weights = torch.bmm(rows, widened(keys).transpose(1, 2)).mul_(scale).softmax(-1)
+        out = torch.bmm(weights, widened(values))
     return out.view(*q.shape[:3], v.shape[-1]).to(q.dtype)
+
+
+def _in_pieces(rows: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    """The same over a long cache of 16-bit numbers, which would leave the core if widened whole."""
+    pieces = [torch.bmm(rows, widened(part).transpose(1, 2)) for part in keys.split(PIECE, 1)]
+    weights = torch.cat(pieces, -1).mul_(scale).softmax(-1)
+    out = rows.new_zeros(*rows.shape[:2], values.shape[-1])
+    for some, part in zip(weights.split(PIECE, -1), values.split(PIECE, 1), strict=True):
+        out.baddbmm_(some, widened(part))
+    return out
 
 
 def by_key_head(x: Tensor, k: Tensor) -> Tensor:
