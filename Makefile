@@ -47,7 +47,7 @@ lab: $(READY)
 test: $(READY)
 	@$(PY) -m tests.run $(STAGES)
 
-test-full: export WHOLE_FLASH_GRID := 1
+test-full: export LLMLIB_FULL := 1
 test-full: test
 
 notebooks: $(READY)

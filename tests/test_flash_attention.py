@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from llmlib.attention import Attention, LatentAttention, LatentSizes, reference_attention
 from llmlib.decoder import Decoder, DecoderConfig
@@ -298,6 +299,15 @@ def test_threads_are_given_back_and_do_not_change_the_result() -> None:
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_counted_flops_are_those_of_the_visited_tiles(device: str) -> None:
+    q = torch.empty(1, 8, 1024, 64, device=device)
+    with FlopCounterMode(display=False) as counter:
+        flash_attention(q, q, q, causal=True)
+    strips = [(first + 128) * 128 for first in range(0, 1024, 128)]
+    assert counter.get_total_flops() == 4 * 8 * 64 * sum(strips)
 
 
 def _in_a_child(seed: int) -> float:

@@ -25,6 +25,7 @@ from llmlib.flash_attention.tiles import TABLE, candidates, guarded
 from tests.conftest import ROOT
 from tests.triton_ahead_of_time import (
     SHARED_MEMORY,
+    SMALL,
     SMALLEST_SHARED_MEMORY,
     WIDTHS,
     Row,
@@ -40,7 +41,7 @@ LONGEST = 1800  # seconds
 
 
 def first_choices() -> set[tuple[object, ...]]:
-    """What a short call runs, at each width, forward, backward and decoding, guarded or not."""
+    """What a short call runs at each width; at one also guarded, and with all options."""
     rows = []
     for capability in TABLE:
         chip = "sm_{}{}".format(*capability)
@@ -48,9 +49,12 @@ def first_choices() -> set[tuple[object, ...]]:
             for width in WIDTHS:
                 tiles = candidates(kernel, capability, width, torch.bfloat16)[0]
                 rows.append(row(chip, kernel, width, "bfloat16", tiles))
+                if width == WIDTHS[0]:
+                    rows.append(row(chip, f"{kernel} with all options", width, "bfloat16", tiles))
                 if kernel != "decode" and width == WIDTHS[0]:
                     again = guarded(kernel, tiles)
                     rows.append(row(chip, f"{kernel} guarded", width, "bfloat16", again))
+        rows += [row(chip, name, WIDTHS[-1], "bfloat16", tiles) for name, tiles in SMALL.items()]
     return {one.asked for one in rows}
 
 
@@ -83,7 +87,8 @@ def test_a_row_of_the_table(one: Row) -> None:
     assert 0 < one.registers <= 255
     assert 0 < one.shared_memory <= SHARED_MEMORY[one.chip] * 1024
     assert (one.spills > 0) == bool(one.reason)
-    assert (one.tensor_core_instructions > 0) == (one.dtype != "float32")
+    multiplies = one.dtype != "float32" and one.kernel not in SMALL
+    assert (one.tensor_core_instructions > 0) == multiplies
 
 
 def test_the_last_choice_fits_into_the_smallest_chip() -> None:

@@ -29,7 +29,7 @@ CHOICES: dict[str, list[Any]] = {
     "tiles": ["usual", "small"],
 }
 VARIED = ("softcap", "tiles")  # in the whole grid they take turns
-WHOLE = os.environ.get("WHOLE_FLASH_GRID") == "1"
+WHOLE = os.environ.get("LLMLIB_FULL") == "1"
 
 
 def whole_grid() -> list[dict[str, Any]]:

@@ -115,7 +115,7 @@ def test_brief_source_leaves_parameters_out(text):
 
 
 def test_a_piece_of_a_function(text):
-    show_file_source("book/flash_traffic.py", "absorb", first="new_m =", last="shrink")
+    show_file_source("book/tile_trace.py", "absorb", first="m_new =", last="factor")
     lines = text[0].splitlines()
     assert len(lines) == 4
     assert lines[1].startswith("new_m = ")

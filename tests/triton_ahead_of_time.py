@@ -5,8 +5,8 @@
 
 Registers and spilled bytes come from the compiled code itself (cuobjdump), tensor-core
 instructions from its listing (nvdisasm), shared memory from Triton; the tools ship with Triton.
-Kernels are compiled for a causal mask, strides that 16 divides and any lengths. It must not run
-under TRITON_INTERPRET.
+Kernels are compiled for a causal mask, strides that 16 divides and any lengths; those "with all
+options" also for a window, a cap, ALiBi and packed texts. It must not run under TRITON_INTERPRET.
 """
 
 import argparse
@@ -31,6 +31,15 @@ WIDTHS = (64, 128, 256)
 SHARED_MEMORY = {"sm_80": 163, "sm_90": 227, "sm_100": 227}  # KiB that one block may take
 SMALLEST_SHARED_MEMORY = 99  # KiB, of GeForce cards
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTCHMMA)\b")
+# Rows or parts of a program, at their most; as launch.py starts them, with 3 stages by default.
+SMALL = {"delta": Tiles(64, 1, 4, 3), "merge": Tiles(128, 1, 8, 3)}
+OPTIONS = ("slopes_ptr", "cu_q_ptr", "cu_k_ptr", "softcap", "window")
+WIDE = ["lse_ptr", "d_lse_ptr", "delta_ptr", "part_ptr", "part_lse_ptr", "slopes_ptr"]
+TYPES = {
+    **dict.fromkeys(WIDE, "*fp32"),
+    **dict.fromkeys(["noted_ptr", "cu_q_ptr", "cu_k_ptr"], "*i32"),
+    **dict.fromkeys(["scale", "softcap"], "fp32"),
+}
 KINDS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 WORKERS = 2
 
@@ -72,6 +81,9 @@ def shipped() -> list[Row]:
                 first = candidates(kernel, (major, minor), width, torch.float16)[0]
                 if width == WIDTHS[0]:
                     rows.append(row(chip, kernel, width, "float16", first))
+                    rows.append(row(chip, f"{kernel} with all options", width, "bfloat16", first))
+        for kernel, tiles in SMALL.items():
+            rows.append(row(f"sm_{major}{minor}", kernel, WIDTHS[-1], "bfloat16", tiles))
     for kernel, by_width in FLOAT32.items():
         rows += [row("sm_80", kernel, width, "float32", by_width[width][0]) for width in WIDTHS]
     return list({one.asked: one for one in rows}.values())
@@ -93,15 +105,17 @@ def source(asked: Row) -> Any:
     kernel = {
         "forward": triton_kernels.forward_kernel, "dq": triton_backward.dq_kernel,
         "dk_dv": triton_backward.dk_dv_kernel, "decode": triton_decode.decode_kernel,
+        "delta": triton_backward.delta_kernel, "merge": triton_decode.merge_kernel,
     }[name]  # fmt: skip
     queries, keys = map(int, asked.tile.split("x"))
     constants: dict[Any, Any] = {
         "D": asked.head_dim, "BLOCK_D": asked.head_dim, "DV": asked.head_dim,
         "BLOCK_DV": asked.head_dim, "BLOCK_Q": queries, "BLOCK_K": keys,
         "GUARD": "guarded" in asked.kernel, "CAUSAL": name != "decode",
-        "slopes_ptr": None, "cu_q_ptr": None, "cu_k_ptr": None, "softcap": None, "window": None,
+        "SPLITS": queries,
     }  # fmt: skip
-    wide = {"lse_ptr", "delta_ptr", "part_ptr", "part_lse_ptr"}
+    if "with all options" not in asked.kernel:
+        constants |= dict.fromkeys(OPTIONS)
     signature: dict[str, Any] = {}
     aligned: dict[tuple[int, ...], Any] = {}
     for index, argument in enumerate(kernel.arg_names):
@@ -115,11 +129,10 @@ def source(asked: Row) -> Any:
             for part in range(2 if last == "constexpr" else 3):
                 aligned[index, part] = [["tt.divisibility", 16]]
         elif argument.endswith("_ptr"):
-            kind = "i32" if argument == "noted_ptr" else KINDS[asked.dtype]
-            signature[argument] = "*fp32" if argument in wide else f"*{kind}"
+            signature[argument] = TYPES.get(argument, f"*{KINDS[asked.dtype]}")
             aligned[(index,)] = [["tt.divisibility", 16]]
         else:
-            signature[argument] = "fp32" if argument == "scale" else "i32"
+            signature[argument] = TYPES.get(argument, "i32")
     constants = {k: v for k, v in constants.items() if k in kernel.arg_names or type(k) is tuple}
     return ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
 
@@ -162,7 +175,12 @@ def all_compiled(rows: list[Row]) -> list[Row]:
 def load() -> list[Row]:
     """The stored table."""
     with STORED.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file, delimiter="\t"))
+        return read_rows(file)
+
+
+def read_rows(file: Any) -> list[Row]:
+    """The inverse of `write`."""
+    lines = list(csv.DictReader(file, delimiter="\t"))
     kinds = {field.name: field.type for field in fields(Row)}
     convert = lambda name, text: int(text) if kinds[name] is int else text  # noqa: E731
     return [Row(**{name: convert(name, text) for name, text in line.items()}) for line in lines]
@@ -188,7 +206,7 @@ def main() -> None:
         with STORED.open("w", encoding="utf-8", newline="") as file:
             write(rows, file)
     else:
-        write(all_compiled(load()), sys.stdout)
+        write(all_compiled(read_rows(sys.stdin)), sys.stdout)
 
 
 if __name__ == "__main__":

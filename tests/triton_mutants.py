@@ -113,7 +113,7 @@ MUTANTS = {
         BACKWARD, "delta -= tl.load(d_lse_ptr", "delta += tl.load(d_lse_ptr"
     ),
     "backward: lse taken for base 2": Mutant(
-        BACKWARD, "lse = tl.where(lse == HIDDEN, 0.0, lse * LOG2E)", "lse = tl.where(lse == HIDDEN, 0.0, lse)"
+        BACKWARD, "members < n_rows, 0.0) * LOG2E", "members < n_rows, 0.0)"
     ),
     "backward: p of hidden scores is kept": Mutant(
         BACKWARD, "p = tl.where(s == HIDDEN, 0.0, p)", "p = tl.where(s == HIDDEN, p, p)", tries="60x37"
@@ -159,7 +159,7 @@ MUTANTS = {
         tries="8x151",
     ),
     "a part is cut short": Mutant(
-        DECODE, "tl.minimum(start + keys_each, seq_k)", "tl.minimum(start + keys_each - 1, seq_k)",
+        DECODE, "tl.minimum(start + keys_each, seq_k)", "tl.minimum(start + keys_each - BLOCK_K, seq_k)",
         tries="8x151",
     ),
     "decoding: query and head mixed up": Mutant(

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from llmlib.book.tile_trace import absorb
 from llmlib.flash_attention.strips import Mask
 
 Rows = Float[Tensor, "seq dim"]
@@ -87,7 +88,7 @@ def queries_outside(chip: Chip, q: Rows, k: Rows, v: Rows, n_queries: int, n_key
         for keys in tiles(len(k), n_keys):
             k_tile, v_tile = chip.load("K", k[keys]), chip.load("V", v[keys])
             s = q_tile @ k_tile.T / math.sqrt(q.shape[1])
-            m, ell, o = absorb(s, v_tile, m, ell, o)
+            m, ell, o = absorb(m, ell, o, s, v_tile)
             chip.hold(q_tile, k_tile, v_tile, s, m, ell, o)
         chip.store("O", o / ell[:, None], out[rows])
     return out
@@ -105,7 +106,7 @@ def keys_outside(chip: Chip, q: Rows, k: Rows, v: Rows, n_queries: int, n_keys: 
             m_tile, l_tile = chip.load("m", m[rows]), chip.load("l", ell[rows])
             s = q_tile @ k_tile.T / math.sqrt(q.shape[1])
             chip.hold(q_tile, k_tile, v_tile, s, m_tile, l_tile, o_tile)
-            new = absorb(s, v_tile, m_tile, l_tile, o_tile * l_tile[:, None])
+            new = absorb(m_tile, l_tile, o_tile * l_tile[:, None], s, v_tile)
             chip.store("m", new[0], m[rows])
             chip.store("l", new[1], ell[rows])
             chip.store("O", new[2] / new[1][:, None], out[rows])
@@ -125,16 +126,9 @@ def keys_only(chip: Chip, q: Rows, k: Rows, v: Rows, n_keys: int) -> Rows:
         s = chip.load("Q", q) @ chip.load("K", k[keys]).T / math.sqrt(q.shape[1])
         chip.store("S", s, place)
         s, o = chip.load("S", place), chip.load("O", out)
-        m, ell, o = absorb(s, chip.load("V", v[keys]), m, ell, o)
+        m, ell, o = absorb(m, ell, o, s, chip.load("V", v[keys]))
         chip.store("O", o, out)
     return out / ell[:, None]
-
-
-def absorb(s: Tensor, v: Tensor, m: Tensor, ell: Tensor, o: Tensor) -> State:
-    """The online softmax: a tile joins running maximum, denominator and output."""
-    new_m = torch.maximum(m, s.amax(-1))
-    shrink, p = (m - new_m).exp(), (s - new_m[:, None]).exp()
-    return new_m, ell * shrink + p.sum(-1), o * shrink[:, None] + p @ v
 
 
 def tiles(n: int, length: int) -> Iterator[slice]:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from llmlib.flash_attention import one_tile
-from llmlib.flash_attention.inputs import Options
+from llmlib.flash_attention.inputs import Options, autocasts
 from llmlib.flash_attention.scores import (
     Scores,
     all_finite,
@@ -200,7 +200,7 @@ def blocked_attention(
     mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
     scores = Scores(mask, options.scale, options.softcap)
     fits = one_tile.fits(q, k)
-    if torch.is_autocast_enabled(q.device.type):
+    if autocasts(q):
         with torch.autocast(q.device.type, enabled=False):
             return blocked_attention(q, k, v, slopes, options, needs_lse)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):

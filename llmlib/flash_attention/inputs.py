@@ -51,9 +51,15 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ValueError("q has head_dim 0, expected at least 1")
 
 
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast is on for the device of x; some devices have none."""
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def in_one_type(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Under autocast the tensors in its type, as PyTorch's own attention takes them."""
-    if not torch.is_autocast_enabled(q.device.type):
+    if not autocasts(q):
         return q, k, v
     dtype = torch.get_autocast_dtype(q.device.type)
     return q.to(dtype), k.to(dtype), v.to(dtype)

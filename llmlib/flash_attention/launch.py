@@ -26,7 +26,7 @@ from llmlib.flash_attention.triton_kernels import forward_kernel
 DELTA_ROWS = 64
 MOST_DECODED = 16  # rows of a tile of `decode_kernel`: queries times heads that share keys
 LEAST_CACHE = 256  # keys, below which a split is not worth a second kernel
-MOST_SPLITS = 128
+MOST_SPLITS, MERGE_WARPS = 128, 8
 WORTH_TUNING = 2**22  # pairs of a query and a key
 
 
@@ -190,6 +190,7 @@ def decode(problem: Problem, tiles: Tiles, n_splits: int) -> tuple[Tensor, Tenso
     merge_kernel[(lse.numel(),)](
         part, part_lse, out, lse, lse.numel(), n_splits,
         DV=dv, BLOCK_DV=block(dv), SPLITS=triton.next_power_of_2(n_splits),
+        num_warps=MERGE_WARPS,
     )  # fmt: skip
     return out, lse
 

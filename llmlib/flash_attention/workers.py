@@ -11,10 +11,13 @@ def run_all(tasks: Iterable[Callable[[], None]], on_cpu: bool = True) -> None:
 
     Products release Python's lock. Tasks of their own are several times faster on a busy machine
     than many small operations that all cores share, since each of those waits for the slowest core.
-    The threads end with the call: a process that is forked inherits none.
+    The threads end with the call: a process that is forked inherits none. Whoever counts operations
+    (a dispatch mode, such as PyTorch's FLOP counter) sees those of its own thread only, so then
+    that thread does all.
     """
     waiting, n_threads = list(tasks), torch.get_num_threads()
-    if n_threads == 1 or len(waiting) < n_threads or not on_cpu:
+    counted = torch._C._len_torch_dispatch_stack() > 0
+    if n_threads == 1 or len(waiting) < n_threads or not on_cpu or counted:
         for task in waiting:
             task()
         return
