@@ -8,7 +8,7 @@ a context makes it cross-attention. `latent` is multi-head latent attention, whi
 in another way.
 
 Positions come from outside (a rotation of queries and keys, or a bias on the scores), because all
-layers of a model share them. Not here: attention that skips what its mask hides; caches.
+layers of a model share them. Not here: sparse patterns; caches.
 """
 
 import copy

@@ -51,8 +51,9 @@ def flash_attention(
     """softmax(s) v with s = cap(q k^T * scale) + bias, exactly, in memory that grows as the length.
 
     What `reference_attention` computes, differentiable in q, k and v. 16-bit input is computed in
-    float32 and rounded once. Query i stands at position p = i + seq_k - seq_q, so the last query
-    sees the last key. What a query may not see does not touch it, not even as 0 * NaN.
+    float32 and rounded once; on a GPU the weights are rounded as well, for the second product.
+    Query i stands at position p = i + seq_k - seq_q, so the last query sees the last key. What a
+    query may not see does not touch it, not even as 0 * NaN.
 
     Args:
         q: queries; k, v: keys and values. Their heads divide those of q: query heads
@@ -70,8 +71,9 @@ def flash_attention(
         input). A query that may attend to nothing gets 0, and -inf.
 
     Raises:
-        ValueError: shapes that do not fit, heads that do not divide, a window below 1, a scale or
-            cap that is no positive number, an engine that is unknown or cannot run here.
+        ValueError: shapes that do not fit, heads that do not divide, a window below 1, a scale that
+            is not finite, a cap that is not positive, an engine that is unknown or cannot run here.
+        NotImplementedError: inside a transform of torch.func, which the blocked engine has not.
         TypeError: tensors that are not floats of one type on one device, a window that is no
             integer.
 

@@ -8,7 +8,7 @@ as the text are kept.
     P = exp(S - lse)   dV = P^T dO   dS = P * (dO V^T - delta)   delta = rowsum(dO * O)
 
 Products assume that no NaN or inf hides behind the mask, since 0 * NaN is NaN. A head whose result
-is not finite is computed once more with `careful=True`, where what is hidden takes no part.
+holds a NaN is computed once more with `careful=True`, where what is hidden takes no part.
 
 Source: dao2022flashattention, dao2023flashattention2
 """
@@ -25,7 +25,7 @@ from llmlib.flash_attention import one_tile
 from llmlib.flash_attention.inputs import Options, autocasts
 from llmlib.flash_attention.scores import (
     Scores,
-    all_finite,
+    has_nan,
     merge,
     product,
     reweigh,
@@ -81,7 +81,7 @@ def forward_head(
             lse[first:last] = done[1]
     if lse is not None:
         lse[: mask.n_blind] = -math.inf
-    if not careful and not all_finite(out):
+    if not careful and has_nan(out):
         forward_head(q, k, v, slope, scores, out, lse, careful=True)
 
 
@@ -118,7 +118,7 @@ def backward_group(
             dq[head, first:last] = d_query * scores.scale
     dk.copy_(dk_wide)
     dv.copy_(dv_wide)
-    if not careful and not all_finite(dq):
+    if not careful and has_nan(dq):
         backward_group(q, k, v, slopes, scores, out, lse, d_out, d_lse, dq, dk, dv, careful=True)
 
 
@@ -190,13 +190,17 @@ class BlockedAttention(torch.autograd.Function):
     def backward(ctx, d_out, d_lse):  # type: ignore[no-untyped-def]
         """Tiles are computed again."""
         backward: Any = one_tile.backward if ctx.fits else backward_heads
-        return *backward(*ctx.saved_tensors, d_out, d_lse, ctx.scores), None, None, None
+        off = torch.autocast("cuda" if d_out.is_cuda else "cpu", enabled=False)
+        with off:  # as the forward pass
+            return *backward(*ctx.saved_tensors, d_out, d_lse, ctx.scores), None, None, None
 
 
 def blocked_attention(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, options: Options, needs_lse: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Output and, if it is needed, the log-sum-exp; slopes are (batch, heads)."""
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError("flash attention inside torch.func; use reference_attention")
     mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
     scores = Scores(mask, options.scale, options.softcap)
     fits = one_tile.fits(q, k)
@@ -207,7 +211,7 @@ def blocked_attention(
         return BlockedAttention.apply(q, k, v, slopes, scores, fits)
     if fits and not needs_lse and slopes is None and options.softcap is None and mask.shows_all:
         out = one_tile.see_all(q, k, v, options.scale)
-        if all_finite(out):
+        if not has_nan(out):
             return out, None
     forward = one_tile.forward if fits else forward_heads
     return forward(q, k, v, slopes, scores, needs_lse)

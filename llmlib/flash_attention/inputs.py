@@ -33,9 +33,10 @@ class Options:
         if window is not None:
             check_sizes(window=window)
         scale = 1 / math.sqrt(head_dim) if scale is None else scale
-        for name, value in (("scale", scale), ("softcap", softcap)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} is {value}, expected a positive number")
+        if not math.isfinite(scale):
+            raise ValueError(f"scale is {scale}, expected a finite number")
+        if softcap is not None and not (math.isfinite(softcap) and softcap > 0):
+            raise ValueError(f"softcap is {softcap}, expected a positive number")
         return Options(bool(causal), window, float(scale), softcap)
 
 
@@ -51,18 +52,20 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ValueError("q has head_dim 0, expected at least 1")
 
 
-def autocasts(x: Tensor) -> bool:
-    """Whether autocast is on for the device of x; some devices have none."""
-    device = x.device.type
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-
-
 def in_one_type(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Under autocast the tensors in its type, as PyTorch's own attention takes them."""
     if not autocasts(q):
         return q, k, v
     dtype = torch.get_autocast_dtype(q.device.type)
-    return q.to(dtype), k.to(dtype), v.to(dtype)
+    narrows = (x.is_floating_point() and x.dtype != torch.float64 for x in (q, k, v))
+    q, k, v = (x.to(dtype) if yes else x for x, yes in zip((q, k, v), narrows, strict=True))
+    return q, k, v
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast is on where x lies; some devices, such as "meta", have none."""
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def slopes_by_text(slopes: Tensor | None, q: Tensor) -> Tensor | None:
@@ -73,7 +76,7 @@ def slopes_by_text(slopes: Tensor | None, q: Tensor) -> Tensor | None:
     if tuple(slopes.shape) not in ((heads,), (batch, heads)):
         expected = f"({heads},) or ({batch}, {heads})"
         raise ValueError(f"alibi_slopes has shape {tuple(slopes.shape)}, expected {expected}")
-    if slopes.requires_grad:
+    if slopes.requires_grad and torch.is_grad_enabled():
         raise ValueError("alibi_slopes requires a gradient, which flash attention does not compute")
     wide = widened(q.new_empty(0))
     return slopes.to(wide).expand(batch, heads)

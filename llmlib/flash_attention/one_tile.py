@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llmlib.flash_attention.scores import (
     Scores,
-    all_finite,
+    has_nan,
     product,
     reweigh,
     score_gradient,
@@ -89,7 +89,7 @@ def forward_texts(
     tile = finished(torch.bmm(rows, columns.transpose(1, 2)), q, slopes, scores, careful)
     lse = weigh(tile, careful, needs_lse)
     out = product(tile, widened(v).flatten(0, 1), careful)
-    if not careful and not all_finite(out):
+    if not careful and has_nan(out):
         return forward_texts(q, k, v, slopes, scores, needs_lse, careful=True)
     out = out.view(*q.shape[:3], v.shape[-1]).to(q.dtype)
     return out, None if lse is None else lse.view(q.shape[:3])
@@ -108,13 +108,13 @@ def backward_texts(
     steepness = None if scores.softcap is None else scores.steepness(tile)
     tile = finished(tile, q, slopes, scores, careful)
     weights = reweigh(tile, lse.reshape(*d_rows.shape[:2], 1))
-    dv = weights.transpose(1, 2) @ d_rows
+    dv = product(weights.transpose(1, 2), d_rows, careful)
     d_tile = torch.bmm(d_rows, widened(v).flatten(0, 1).transpose(1, 2))
     score_gradient(d_tile, weights, delta, steepness, careful)
     dq = product(d_tile, columns, careful) * scores.scale
-    if not careful and not all_finite(dq):
+    if not careful and has_nan(dq):
         return backward_texts(q, k, v, slopes, out, lse, d_out, d_lse, scores, careful=True)
-    dk = d_tile.transpose(1, 2) @ rows
+    dk = product(d_tile.transpose(1, 2), rows, careful)
     return dq.view_as(q).to(q.dtype), dk.view_as(k).to(k.dtype), dv.view_as(v).to(v.dtype)
 
 

@@ -33,8 +33,10 @@ class Scores:
         """
         if self.softcap is not None:
             tile.div_(self.softcap).tanh_().mul_(self.softcap)
-        if isinstance(slope, Tensor) or slope:
+        if isinstance(slope, Tensor):
             tile.sub_(self.distance(tile, first, start) * slope)
+        elif slope:
+            tile.sub_(self.distance(tile, first, start), alpha=slope)
         self.mask.hide(tile, first, start, careful)
         return tile
 
@@ -70,20 +72,21 @@ def weigh(tile: Tensor, careful: bool, needs_lse: bool = True) -> Tensor | None:
 
 def product(weights: Tensor, x: Tensor, careful: bool, out: Tensor | None = None) -> Tensor:
     """weights @ x; careful: a weight of 0 takes nothing, not even from NaN or inf."""
-    if not careful:
+    finite = x.isfinite() if careful else None
+    if finite is None or bool(finite.all()):
         return torch.matmul(weights, x, out=out)
-    good = x.isfinite()
-    done, wrong = weights @ x.where(good, 0), x.where(~good, 0)
-    keys = (~good).any(-1).reshape(-1, x.shape[-2]).any(0).nonzero()[:, 0]
-    for j in keys.tolist():
-        weight = weights[..., j, None]
-        done += (weight * wrong[..., j, None, :]).where(weight != 0, 0)
-    return done
+    done = weights @ x.where(finite, 0)
+    for sign in (1, -1):  # where some weight meets +inf, then -inf: products of 0 and 1 count
+        meets = (weights > 0).to(x) @ (x == sign * math.inf).to(x)
+        meets += (weights < 0).to(x) @ (x == -sign * math.inf).to(x)
+        done += torch.zeros_like(done).masked_fill_(meets > 0, sign * math.inf)
+    meets = (weights != 0).to(x) @ x.isnan().to(x)
+    return done.masked_fill_(meets > 0, math.nan)
 
 
-def all_finite(x: Tensor) -> bool:
-    """Whether no entry is NaN or inf; a sum that overflows says no as well."""
-    return x.is_meta or math.isfinite(x.sum().item())
+def has_nan(x: Tensor) -> bool:
+    """Whether some entry is NaN; a sum of inf and -inf says yes as well."""
+    return not x.is_meta and math.isnan(x.sum().item())
 
 
 def merge(

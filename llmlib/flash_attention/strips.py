@@ -107,13 +107,13 @@ class Mask:
         known = self.patterns.get((rows, columns, offset))
         if known is not None:
             return known
-        behind = torch.arange(rows, device=like.device)[:, None] + offset
-        behind = behind - torch.arange(columns, device=like.device)
-        hidden = behind < 0 if self.causal else torch.zeros_like(behind, dtype=torch.bool)
+        whole = torch.full((rows, columns), -math.inf, dtype=like.dtype, device=like.device)
+        ahead = 1 if self.causal else self.window  # the first key ahead of a query that is hidden
+        made = torch.zeros_like(whole)
+        if ahead is not None:
+            made = whole.triu(min(offset + ahead, columns))
         if self.window is not None:
-            hidden = hidden | (behind.abs() >= self.window)
-        made = torch.zeros(rows, columns, dtype=like.dtype, device=like.device)
-        made.masked_fill_(hidden, -math.inf)
+            made += whole.tril(max(offset - self.window, -rows))
         if made.numel() <= 2**16:  # strips repeat; one large tile does not
             self.patterns[rows, columns, offset] = made
         return made

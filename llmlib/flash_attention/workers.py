@@ -17,6 +17,7 @@ def run_all(tasks: Iterable[Callable[[], None]], on_cpu: bool = True) -> None:
     """
     waiting, n_threads = list(tasks), torch.get_num_threads()
     counted = torch._C._len_torch_dispatch_stack() > 0
+    inference = torch.is_inference_mode_enabled()
     if n_threads == 1 or len(waiting) < n_threads or not on_cpu or counted:
         for task in waiting:
             task()
@@ -24,13 +25,13 @@ def run_all(tasks: Iterable[Callable[[], None]], on_cpu: bool = True) -> None:
     torch.set_num_threads(1)  # threads that start from now on take this over
     try:
         with ThreadPoolExecutor(n_threads) as pool:
-            for done in [pool.submit(_without_graph, task) for task in waiting]:
+            for done in [pool.submit(_without_graph, task, inference) for task in waiting]:
                 done.result()
     finally:
         torch.set_num_threads(n_threads)
 
 
-def _without_graph(task: Callable[[], None]) -> None:
-    """A thread starts with gradients recorded, whatever its caller does."""
-    with torch.no_grad():
+def _without_graph(task: Callable[[], None], inference: bool) -> None:
+    """A thread starts with gradients recorded, and outside its caller's inference mode."""
+    with torch.inference_mode() if inference else torch.no_grad():
         task()
