@@ -4,7 +4,7 @@ Registers, spills, shared memory and tensor-core instructions of every configura
 stand in llmlib/book/flash_kernels.tsv, which the chapter shows. Here the kernels are compiled anew
 and must come out the same. After a change of a kernel:
 
-    python -m tests.triton_ahead_of_time --store
+    python -m tests.kernels.ahead_of_time --store
 
 By default the float32 kernels and second choices are not compiled again (they take minutes); with
 LLMLIB_FULL=1 every row is.
@@ -23,7 +23,7 @@ import torch
 
 from llmlib.flash_attention.tiles import TABLE, candidates, guarded
 from tests.conftest import ROOT
-from tests.triton_ahead_of_time import (
+from tests.kernels.ahead_of_time import (
     SHARED_MEMORY,
     SMALL,
     SMALLEST_SHARED_MEMORY,
@@ -66,7 +66,7 @@ def test_kernels_compile_to_what_is_stored() -> None:
     write(chosen, text)
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     found = subprocess.run(
-        [sys.executable, "-m", "tests.triton_ahead_of_time"], input=text.getvalue(), cwd=ROOT,
+        [sys.executable, "-m", "tests.kernels.ahead_of_time"], input=text.getvalue(), cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         timeout=LONGEST, check=False,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """The Triton kernels of flash attention in the interpreter: values, gradients, planted bugs.
 
-The cases run in a process of their own (`triton_worker`), two at a time, while pytest waits for the
+The cases run in a process of their own (`tests.kernels.worker`), two at a time, while pytest waits for the
 first; each is a test here. What this cannot show is speed and races between warps: for that it
 takes a GPU (benchmarks/flash_attention_gpu.py checks before it times).
 """
@@ -20,8 +20,8 @@ import torch
 from llmlib.flash_attention.engines import why_no_triton
 from llmlib.flash_attention.tiles import TABLE, block, candidates
 from tests.conftest import ROOT
-from tests.triton_cases import AXES, GRID, LENGTHS, WIDTHS, grid, pairs
-from tests.triton_mutants import MUTANTS
+from tests.kernels.cases import AXES, GRID, LENGTHS, WIDTHS, grid, pairs
+from tests.kernels.mutants import MUTANTS
 
 HAS_TRITON = platform.system() == "Linux" and platform.machine() == "x86_64"
 needs_triton = pytest.mark.skipif(
@@ -53,7 +53,7 @@ def outcome(request: pytest.FixtureRequest) -> Callable[[str], dict[str, Any]]:
     ]
     jobs = "".join(json.dumps({"name": name}) + "\n" for name in dict.fromkeys(chosen))
     found = subprocess.run(
-        [sys.executable, "-m", "tests.triton_worker"], input=jobs, cwd=ROOT, text=True,
+        [sys.executable, "-m", "tests.kernels.worker"], input=jobs, cwd=ROOT, text=True,
         capture_output=True, timeout=LONGEST, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

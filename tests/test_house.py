@@ -35,6 +35,7 @@ CONTRACT = {
     "llmlib.sparse_attention": [
         *("sliding_window_mask", "longformer_mask", "bigbird_mask", "linear_attention"),
     ],
+    "llmlib.flash_attention": ["flash_attention", "flash_attention_packed"],
     "llmlib.kv_cache": ["KVCache", "RollingKVCache", "LatentKVCache", "QuantizedKVCache"],
     "llmlib.sampling": ["greedy", "Sampler"],
     "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],

@@ -9,7 +9,7 @@ A mutant is one replacement in the source of one module; what it replaces occurs
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.triton_cases import Case
+from tests.kernels.cases import Case
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ MUTANTS = {
 
 def leak() -> tuple[str | None, float]:
     """NaN in what nobody sees, and in what some see."""
-    from tests.triton_named import NAMED
+    from tests.kernels.named import NAMED
 
     for name in ("what_nobody_sees_does_not_leak", "a_visible_value_counts_feature_by_feature"):
         if (problem := NAMED[name]()) is not None:
@@ -185,7 +185,7 @@ def leak() -> tuple[str | None, float]:
 
 def extreme() -> tuple[str | None, float]:
     """Very negative scores; rows that see nothing."""
-    from tests.triton_named import NAMED
+    from tests.kernels.named import NAMED
 
     for name in ("all_scores_very_negative", "rows_that_see_nothing_give_zero"):
         if (problem := NAMED[name]()) is not None:

@@ -1,4 +1,4 @@
-"""Checks with a name of their own, run in the interpreter by `triton_worker`.
+"""Checks with a name of their own, run in the interpreter by `tests.kernels.worker`.
 
 Each returns None, or what is wrong. Extreme inputs, what is hidden, empty tensors, the repaired
 bfloat16, the operator with its gradient, the choice of tiles.
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.triton_cases import Case
+from tests.kernels.cases import Case
 
 Check = Callable[[], str | None]
 NAMED: dict[str, Check] = {}
@@ -26,7 +26,7 @@ def named(check: Check) -> Check:
 
 def results(case: Case, change: Callable[[Any], None] | None = None) -> tuple[Any, list[Tensor]]:
     """Inputs, changed, and what the kernels make of them: out, lse, dq, dk, dv, parts."""
-    from tests.triton_worker import Inputs, kernels, split
+    from tests.kernels.worker import Inputs, kernels, split
 
     inputs = Inputs(case)
     if change is not None:
@@ -47,8 +47,8 @@ def differences(found: list[Tensor], expected: list[Tensor]) -> str | None:
 @named
 def scores_of_ten_thousand() -> str | None:
     """The rule; but float32 knows an lse of 1e4 to 1e-3, hence the weights of the backward pass."""
-    from tests.triton_reference import error
-    from tests.triton_worker import Inputs, check_inputs, exact_results, kernels
+    from tests.kernels.reference import error
+    from tests.kernels.worker import Inputs, check_inputs, exact_results, kernels
 
     for dtype in ("float32", "bfloat16"):
         for causal in (False, True):
@@ -260,8 +260,8 @@ def empty_sequences() -> str | None:
 @named
 def the_operator_and_its_gradient() -> str | None:
     """With chosen tiles, through output and lse, against the formula in float64."""
-    from tests.triton_reference import GRADIENT, ratio, with_gradient
-    from tests.triton_worker import Inputs
+    from tests.kernels.reference import GRADIENT, ratio, with_gradient
+    from tests.kernels.worker import Inputs
 
     for case in (
         Case((40, 55), (40, 24), causal=True, alibi=True, seed=5),
@@ -322,8 +322,8 @@ def decoding_splits_the_cache() -> str | None:
     from unittest import mock
 
     from llmlib.flash_attention import launch
-    from tests.triton_reference import FORWARD, ratio, with_gradient
-    from tests.triton_worker import Inputs
+    from tests.kernels.reference import FORWARD, ratio, with_gradient
+    from tests.kernels.worker import Inputs
 
     for case in (
         Case((1, 300), causal=True, seed=1),
@@ -350,7 +350,7 @@ def decoding_splits_the_cache() -> str | None:
 @named
 def parts_without_a_visible_key() -> str | None:
     """With a window most parts of the cache hold nothing for a query, and one may see no part."""
-    from tests.triton_worker import check_case
+    from tests.kernels.worker import check_case
 
     for case in (
         Case((8, 151), causal=True, window=7, splits=5),
@@ -415,7 +415,7 @@ def the_fastest_tiles_that_fit_are_kept() -> str | None:
 
 @named
 def bfloat16_is_rounded_as_torch_rounds() -> str | None:
-    from tests.triton_interpreter import narrow, widen
+    from tests.kernels.interpreter import narrow, widen
 
     bits = torch.arange(2**16, dtype=torch.int32).to(torch.int16)
     exact = bits.view(torch.bfloat16).float()
@@ -433,7 +433,7 @@ def bfloat16_is_rounded_as_torch_rounds() -> str | None:
 
 @named
 def a_bfloat16_product_is_exact() -> str | None:
-    from tests.triton_probe import product
+    from tests.kernels.probe import product
 
     x, y = (torch.randn(32, 32).bfloat16() for _ in range(2))
     found = product(x, y)

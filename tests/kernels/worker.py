@@ -1,4 +1,4 @@
-"""Runs cases of the Triton kernels in the interpreter: python -m tests.triton_worker < jobs.
+"""Runs cases of the Triton kernels in the interpreter: python -m tests.kernels.worker < jobs.
 
 Each line of input is a job, {"name", "mutant" or null}; each line of output a result, {"name",
 "mutant", "problem" or null, "worst"}. Every job is forked from this process, which has imported
@@ -23,9 +23,9 @@ import triton.language
 import triton.testing  # noqa: F401
 
 from llmlib import flash_attention
-from tests.triton_cases import GRID, Case
-from tests.triton_interpreter import patch_once, repair
-from tests.triton_reference import (
+from tests.kernels.cases import GRID, Case
+from tests.kernels.interpreter import patch_once, repair
+from tests.kernels.reference import (
     FORWARD,
     GRADIENT,
     inside_nan,
@@ -147,7 +147,7 @@ def check_case(case: Case) -> tuple[str | None, float]:
 
 def load_mutant(name: str) -> None:
     """Puts one changed module in the place of the real one."""
-    from tests.triton_mutants import MUTANTS
+    from tests.kernels.mutants import MUTANTS
 
     mutant = MUTANTS[name]
     package = Path(flash_attention.__file__).parent
@@ -166,7 +166,7 @@ def load_mutant(name: str) -> None:
 
 def small_set(tries: str) -> tuple[str | None, float]:
     """The first thing that is wrong in the cases for mutants; those named so come first."""
-    from tests.triton_mutants import SMALL
+    from tests.kernels.mutants import SMALL
 
     label = lambda check: check.__name__ if callable(check) else check.name  # noqa: E731
     worst = 0.0
@@ -180,8 +180,8 @@ def small_set(tries: str) -> tuple[str | None, float]:
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """One job, in a process of its own; a mutant runs the small set."""
-    from tests.triton_mutants import MUTANTS
-    from tests.triton_named import NAMED
+    from tests.kernels.mutants import MUTANTS
+    from tests.kernels.named import NAMED
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from tests.triton_cases import Case
+from tests.kernels.cases import Case
 
 FREE = 1e-5
 FORWARD, GRADIENT = 2, 3  # times naive attention's error

@@ -1,0 +1,1 @@
+"""How the Triton kernels are held without a GPU: cases, the interpreter, planted bugs, compiling."""
