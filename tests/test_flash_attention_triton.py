@@ -1,8 +1,8 @@
 """The Triton kernels of flash attention in the interpreter: values, gradients, planted bugs.
 
-The cases run in a process of their own (`tests.kernels.worker`), two at a time, while pytest waits for the
-first; each is a test here. What this cannot show is speed and races between warps: for that it
-takes a GPU (benchmarks/flash_attention_gpu.py checks before it times).
+The cases run in a process of their own (`tests.kernels.worker`), two at a time, while pytest waits
+for the first; each is a test here. What this cannot show is speed and races between warps: for that
+it takes a GPU (benchmarks/flash_attention_gpu.py checks before it times).
 """
 
 import json

@@ -117,9 +117,10 @@ def test_brief_source_leaves_parameters_out(text):
 def test_a_piece_of_a_function(text):
     show_file_source("book/tile_trace.py", "absorb", first="m_new =", last="factor")
     lines = text[0].splitlines()
-    assert len(lines) == 4
-    assert lines[1].startswith("new_m = ")
-    assert lines[2].startswith("shrink, p")
+    assert len(lines) == 5
+    assert lines[1].startswith("m_new = ")
+    assert lines[2].startswith("shift = ")
+    assert lines[3].startswith("factor, P")
 
 
 @pytest.mark.bad_input
@@ -128,13 +129,13 @@ def test_a_piece_of_a_function(text):
     [
         ({"name": "nothing"}, "has no"),
         ({"name": "absorb", "first": "nothing"}, "no line holds"),
-        ({"name": "absorb", "first": "new_m =", "last": "nothing"}, "no line after"),
+        ({"name": "absorb", "first": "m_new =", "last": "nothing"}, "no line after"),
     ],
 )
 def test_source_that_is_not_there(options, message):
     name = options.pop("name")
     with pytest.raises(ValueError, match=message):
-        show_file_source("book/flash_traffic.py", name, **options)
+        show_file_source("book/tile_trace.py", name, **options)
 
 
 def tile_picture(tiles):

@@ -1,1 +1,1 @@
-"""How the Triton kernels are held without a GPU: cases, the interpreter, planted bugs, compiling."""
+"""How Triton kernels are held without a GPU: cases, interpreter, planted bugs, compiling."""

@@ -302,6 +302,30 @@ def the_operator_obeys_pytorch() -> str | None:
 
 
 @named
+def the_dispatcher_hands_over() -> str | None:
+    """`flash_attention` and packed texts with the engine that cannot run here, as on a GPU."""
+    from llmlib import flash_attention as package
+    from tests.kernels.worker import Inputs
+
+    inputs = Inputs(Case((33, 37), (16, 24), heads=(4, 2)))
+    slopes, offsets = torch.rand(4), torch.tensor([0, 20, 33])
+    options: dict[str, Any] = {"causal": True, "alibi_slopes": slopes, "return_lse": True}
+    given = [x.contiguous() for x in (inputs.q, inputs.k, inputs.v)]
+    packed = given[0][0], *(x[0, :, :33] for x in given[1:])
+    expected = [
+        *package.flash_attention(*given, **options, engine="blocked"),
+        *package.flash_attention_packed(*packed, offsets, **options, engine="blocked"),
+    ]
+    package.choose_engine = lambda *_: "triton"  # type: ignore[attr-defined]
+    found = [
+        *package.flash_attention(*given, **options),
+        *package.flash_attention_packed(*packed, offsets, **options),
+    ]
+    off = [float((x - y).abs().max()) for x, y in zip(found, expected, strict=True)]
+    return None if max(off) < 1e-5 else f"off by {off}"
+
+
+@named
 def only_the_lse_is_used() -> str | None:
     q, k, v = (torch.randn(1, 2, n, 16, requires_grad=True) for n in (5, 9, 9))
     _, lse = attention(q, k, v)
