@@ -54,7 +54,7 @@ def drawn(n: int, dtype: torch.dtype, learned: bool = False) -> list[Tensor]:
 
 def ratio(runs: dict[str, Callable[[], object]], repeat: int) -> float:
     """The first run's time over the second's."""
-    first, second = median_seconds(runs, repeat).values()
+    first, second = median_seconds(runs, repeat, pause=0.05).values()
     return first / second
 
 
