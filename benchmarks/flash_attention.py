@@ -6,7 +6,9 @@ One text, 8 heads of width 64. Printed are ratios: our time over PyTorch's for c
 forward and forward with backward, in both types; then how much faster than PyTorch with a mask a
 window of 1,024 is, and causal ALiBi than PyTorch with a bias; then the formula's time over ours.
 Last the memory beyond the output, counted by the system in a process of its own. The runs take
-turns, so that a busy machine hits all alike; medians are compared.
+turns, so that a busy machine hits all alike; medians are compared. Ten milliseconds pass between
+two runs: the threads of PyTorch's kernel spin for a while after it, and would slow down whoever
+comes next; after a longer rest a virtual machine's cores have to wake up first.
 """
 
 import argparse
@@ -54,7 +56,7 @@ def drawn(n: int, dtype: torch.dtype, learned: bool = False) -> list[Tensor]:
 
 def ratio(runs: dict[str, Callable[[], object]], repeat: int) -> float:
     """The first run's time over the second's."""
-    first, second = median_seconds(runs, repeat, pause=0.05).values()
+    first, second = median_seconds(runs, repeat, pause=0.01).values()
     return first / second
 
 
