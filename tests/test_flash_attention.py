@@ -1,9 +1,11 @@
 """Flash attention: what it means, extreme input, packed texts, engines, and wrong input."""
 
+import dataclasses
 import functools
 import math
 import multiprocessing
 import threading
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -14,12 +16,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmlib.attention import Attention, LatentAttention, LatentSizes, reference_attention
-from llmlib.decoder import Decoder, DecoderConfig
+from llmlib.decoder import Decoder, DecoderConfig, generate
 from llmlib.flash_attention import blocked, flash_attention, flash_attention_packed, one_tile
 from llmlib.flash_attention.strips import Mask
 from llmlib.flash_attention.workers import run_all
 from llmlib.kv_cache import KVCache
 from llmlib.position_encoding import alibi_bias, alibi_slopes
+from llmlib.pretrained import smollm2
 from tests.flash_cases import check_against_naive, drawn, naive
 
 
@@ -464,6 +467,31 @@ def test_attention_runs_through_flash_attention(monkeypatch: pytest.MonkeyPatch)
     LatentAttention(32, 4, LatentSizes(16, 4, 8, 8), causal=True)(x)
     Attention(32, 4, causal=True)(x, mask=torch.ones(9, 9, dtype=torch.bool))
     assert calls == ["auto", "blocked", "auto"]
+
+
+def test_the_real_model_decodes_through_flash_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Any) -> Any:
+        def wrapped(*tensors: Tensor, **options: Any) -> Any:
+            calls[name] += 1
+            return function(*tensors, **options)
+
+        return wrapped
+
+    monkeypatch.setattr(
+        "llmlib.attention.engines.flash_attention", counted("many", flash_attention)
+    )
+    monkeypatch.setattr("llmlib.decoder.single_step.see_all", counted("one", one_tile.see_all))
+    model, tokenizer = smollm2()
+    prompt = tokenizer.encode("The Shawshank Redemption is a film about hope, and")
+    found = list(generate(model, prompt, 12))
+    assert calls == {"many": 30, "one": 30 * 11}  # the prompt, then a step for each further token
+    model.config = dataclasses.replace(model.config, attention_engine="reference")
+    for block in model.blocks:
+        block.attention.sublayer.engine = "reference"
+    assert found == list(generate(model, prompt, 12))
+    assert calls == {"many": 30, "one": 30 * 11}
 
 
 # --- wrong input ------------------------------------------------------------------------------
