@@ -14,11 +14,7 @@ from torch import Tensor
 
 from llmlib.checks import check_heads
 from llmlib.precision import widened
-
-Queries = Float[Tensor, "batch heads seq_q head_dim"]
-Keys = Float[Tensor, "batch kv_heads seq_k head_dim"]
-Values = Float[Tensor, "batch kv_heads seq_k value_dim"]
-Output = Float[Tensor, "batch heads seq_q value_dim"]
+from llmlib.shapes import Keys, Output, Queries, Values
 
 # --- the formula ------------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from llmlib.book.tile_trace import absorb
 from llmlib.flash_attention.strips import Mask
 
 Rows = Float[Tensor, "seq dim"]
-State = tuple[Tensor, Tensor, Tensor]
 
 
 class Chip:

@@ -25,14 +25,9 @@ from llmlib.flash_attention.inputs import (
     slopes_by_text,
 )
 from llmlib.flash_attention.one_tile import see_all
+from llmlib.shapes import Keys, LogSumExp, Output, Queries, Values
 
 __all__ = ["Engine", "flash_attention", "flash_attention_packed", "see_all"]
-
-Queries = Float[Tensor, "batch heads seq_q head_dim"]
-Keys = Float[Tensor, "batch kv_heads seq_k head_dim"]
-Values = Float[Tensor, "batch kv_heads seq_k value_dim"]
-Output = Float[Tensor, "batch heads seq_q value_dim"]
-LogSumExp = Float[Tensor, "batch heads seq_q"]
 
 
 def flash_attention(
@@ -132,6 +127,7 @@ def flash_attention_packed(
     q, k, v = in_one_type(q, k, v)
     check_tensors(q, k, v)
     options = Options.checked(causal, window, scale, softcap, q.shape[-1])
+    lse: Tensor | None
     slopes = slopes_by_text(alibi_slopes, q[None].expand(len(ends_q) - 1, -1, -1, -1))
     if choose_engine(engine, q, v.shape[-1]) == "triton":
         from llmlib.flash_attention.launch import Packed, triton_attention
@@ -140,5 +136,5 @@ def flash_attention_packed(
         packed = Packed(cu_q, cu_k, longest(ends_q), longest(ends_k))
         out, lse = triton_attention(q, k, v, slopes, options, packed)
     else:
-        out, lse = blocked_packed(q, k, v, slopes, options, ends_q, ends_k)
-    return (out, lse) if return_lse else out
+        out, lse = blocked_packed(q, k, v, slopes, options, ends_q, ends_k, needs_lse=return_lse)
+    return (out, lse) if return_lse and lse is not None else out

@@ -59,26 +59,30 @@ def forward_head(
     lse: Tensor | None, careful: bool = False,
 ) -> None:  # fmt: skip
     """One head: (seq_q, d), (seq_k, d), (seq_k, d_v) -> out (seq_q, d_v) and lse (seq_q,)."""
-    mask, work = scores.mask, Workspace(q, 1, scores)
+    mask, workspace = scores.mask, Workspace(q, 1, scores)
     rows, columns, v_wide = widened(q) * scores.scale, widened(k).t(), widened(v)
     out[: mask.n_blind] = 0
     for first, last in spans(mask.n_blind, mask.seq_q, QUERIES):
         tiles, strip = list(mask.tiles(first, last, KEYS)), out[first:last]
-        one = len(tiles) == 1
-        room = strip if one and strip.dtype == rows.dtype and not careful else None
-        done = None
+        single = len(tiles) == 1
+        # One tile's average is the result: the product writes it where it belongs.
+        target = strip if single and strip.dtype == rows.dtype and not careful else None
+        average = total = None
         for start, end in tiles:
-            (tile,) = work.views(last - first, end - start)
+            (tile,) = workspace.views(last - first, end - start)
             torch.mm(rows[first:last], columns[:, start:end], out=tile)
             scores.finish(tile, slope, first, start, careful)
-            part_lse = weigh(tile, careful, needs_lse=lse is not None or not one)
-            part = product(tile, v_wide[start:end], careful, room), part_lse
-            done = part if done is None else merge(*done, *part)
-        assert done is not None  # blind queries are left out
-        if room is None:
-            strip.copy_(done[0])
-        if lse is not None and done[1] is not None:
-            lse[first:last] = done[1]
+            part_lse = weigh(tile, careful, needs_lse=lse is not None or not single)
+            part = product(tile, v_wide[start:end], careful, target)
+            if average is None:
+                average, total = part, part_lse
+            else:
+                average, total = merge(average, total, part, part_lse)
+        assert average is not None  # blind queries are left out
+        if target is None:
+            strip.copy_(average)
+        if lse is not None and total is not None:
+            lse[first:last] = total
     if lse is not None:
         lse[: mask.n_blind] = -math.inf
     if not careful and has_nan(out):
@@ -219,17 +223,16 @@ def blocked_attention(
 
 def blocked_packed(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, options: Options,
-    ends_q: list[int], ends_k: list[int],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ends_q: list[int], ends_k: list[int], needs_lse: bool,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """Texts that lie end to end, one after the other: (heads, total, d), slopes (texts, heads)."""
     outs = [q.new_empty(1, len(q), 0, v.shape[-1])]  # all there is of no texts
-    lses = [widened(outs[0][..., 0])]
+    lses = [widened(q.new_empty(1, len(q), 0))]
     texts = zip(pairwise(ends_q), pairwise(ends_k), strict=True)
     for i, ((a, b), (c, d)) in enumerate(texts):
         text = (q[None, :, a:b], k[None, :, c:d], v[None, :, c:d])
         steep = None if slopes is None else slopes[i : i + 1]
-        out, lse = blocked_attention(*text, steep, options, needs_lse=True)
-        assert lse is not None
+        out, lse = blocked_attention(*text, steep, options, needs_lse)
         outs.append(out)
-        lses.append(lse)
-    return torch.cat(outs, 2)[0], torch.cat(lses, 2)[0]
+        lses += [] if lse is None else [lse]
+    return torch.cat(outs, 2)[0], torch.cat(lses, 2)[0] if needs_lse else None

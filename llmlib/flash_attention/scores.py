@@ -14,7 +14,10 @@ from llmlib.flash_attention.strips import Mask
 
 @dataclass(frozen=True)
 class Scores:
-    """How scores come from products: scale, then cap, then mask, then ALiBi."""
+    """How scores come from products: scale, cap, ALiBi and mask.
+
+    The mask comes last, since -inf less anything stays -inf, and a capped -inf would not.
+    """
 
     mask: Mask
     scale: float

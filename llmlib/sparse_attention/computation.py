@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from llmlib.attention.formula import Keys, Output, Queries, Values, attention
+from llmlib.attention.formula import attention
 from llmlib.checks import check_sizes
+from llmlib.shapes import Keys, Output, Queries, Values
 from llmlib.sparse_attention.patterns import (
     bigbird_rows,
     check_blocks,

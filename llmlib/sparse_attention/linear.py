@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from llmlib.attention.formula import Keys, Output, Queries, Values, visible_keys
+from llmlib.attention.formula import visible_keys
 from llmlib.checks import check_heads, check_sizes
 from llmlib.precision import widened
+from llmlib.shapes import Keys, Output, Queries, Values
 
 FeatureMap = Callable[[Tensor], Tensor]
 
