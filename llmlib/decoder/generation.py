@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from llmlib.decoder.compiled import compiled
-from llmlib.decoder.model import Decoder, DecoderConfig, check_context
+from llmlib.decoder.config import DecoderConfig
+from llmlib.decoder.model import Decoder, check_context
 from llmlib.decoder.single_step import SingleStep, fits
 from llmlib.kv_cache import FixedKVCache, KVCache, LatentKVCache, RollingKVCache
 from llmlib.sampling import greedy

@@ -1,12 +1,11 @@
-"""The decoder's configuration, its block and the stack: token ids in, logits out.
+"""The decoder's block and the stack: token ids in, logits out.
 
-The module reads as the forward pass runs: the configuration, the block (attention, then the
-feed-forward block, each around a residual), the model (embedding, blocks, head).
+The module reads as the forward pass runs: the block (attention, then the feed-forward block, each
+around a residual), the model (embedding, blocks, head).
 """
 
-import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -15,16 +14,12 @@ from torch import Tensor, nn
 from llmlib.activations import FeedForward, GatedFeedForward
 from llmlib.attention import (
     Attention,
-    AttentionEngine,
     LatentAttention,
-    LatentSizes,
-    check_attention_engine,
 )
-from llmlib.checks import check_sizes
+from llmlib.decoder.config import DecoderConfig
 from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
 from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm
 from llmlib.position_encoding import (
-    Layout,
     LearnedPositions,
     alibi_bias_at,
     alibi_slopes,
@@ -37,79 +32,6 @@ TokenIds = Int[Tensor, "batch seq"]
 PaddingMask = Shaped[Tensor, "batch total"]
 Logits = Float[Tensor, "batch seq vocab"]
 Hidden = Float[Tensor, "batch seq dim"]
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-    """The sizes and choices that fix a decoder; the defaults are those of a small Llama."""
-
-    vocab_size: int  # V, rows of the embedding
-    dim: int  # d, width of the residual stream
-    n_layers: int  # L, blocks
-    n_heads: int  # H, query heads
-    n_kv_heads: int | None = None  # G, key/value heads; None: H
-    head_dim: int | None = None  # d_head; None: dim / n_heads
-    ffn_dim: int | None = None  # d_ff, hidden width of the feed-forward block; None: 4 * dim
-    context: int = 2048  # positions that the model may see, prompt and continuation together
-    norm: Literal["rms", "layer"] = "rms"
-    norm_position: Literal["pre", "post"] = "pre"  # what the norm stands before or behind
-    norm_eps: float = 1e-5  # added to the variance or mean square
-    activation: str = "swish"  # a name in llmlib.activations.ACTIVATIONS
-    gated: bool = True  # three feed-forward matrices instead of two
-    bias: bool = False  # whether the projections have biases, where the next three do not say
-    qkv_bias: bool | None = None  # of queries, keys and values (Qwen2: these alone)
-    out_bias: bool | None = None  # of attention's output projection
-    ffn_bias: bool | None = None  # of the feed-forward block
-    qk_norm: bool = False  # RMSNorm over each head's query and key (Qwen3)
-    position: Literal["rope", "learned", "alibi", "none"] = "rope"
-    rope_base: float = 10_000.0
-    rope_scaling: dict[str, Any] | None = None  # see llmlib.position_encoding.rope_frequencies
-    rope_layout: Layout = "half"  # which features RoPE pairs
-    window: int | None = None  # keys a query sees, itself included (Mistral)
-    latent: LatentSizes | None = None  # multi-head latent attention and its widths (DeepSeek-V2)
-    tied: bool = True  # the head shares the embedding matrix
-    embedding_norm: bool = False  # a norm behind the embedding (BLOOM)
-    attention_engine: AttentionEngine = "auto"  # what computes attention, see llmlib.attention
-
-    def __post_init__(self) -> None:
-        """Fill in what follows from other fields, and refuse what cannot be."""
-        defaults = {
-            "n_kv_heads": self.n_heads,
-            "head_dim": (self.latent.head_dim if self.latent else self.dim // max(self.n_heads, 1)),
-            "ffn_dim": 4 * self.dim,
-            "qkv_bias": self.bias,
-            "out_bias": self.bias,
-            "ffn_bias": self.bias,
-        }
-        for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)  # how a frozen dataclass is filled
-        sizes = ("vocab_size", "dim", "n_layers", "n_heads", "context", "ffn_dim")
-        check_sizes(**{name: getattr(self, name) for name in sizes})
-        check_attention_engine(self.attention_engine)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                expected = ", ".join(known)
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {expected}")
-        if self.latent is not None:
-            for name, only in (
-                ("n_kv_heads", self.n_heads), ("head_dim", self.latent.head_dim),
-                ("window", None), ("qk_norm", False),
-            ):  # fmt: skip
-                if getattr(self, name) != only:
-                    found = getattr(self, name)
-                    raise ValueError(f"{name} is {found}, expected {only} beside latent attention")
-
-
-_CHOICES = {
-    "norm": ("rms", "layer"),
-    "norm_position": ("pre", "post"),
-    "position": ("rope", "learned", "alibi", "none"),
-    "rope_layout": ("half", "interleaved"),
-}
-
-
-# --- the model --------------------------------------------------------------------------------
 
 
 def make_norm(config: DecoderConfig) -> nn.Module:

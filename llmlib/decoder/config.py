@@ -1,0 +1,91 @@
+"""The sizes and choices that fix a decoder."""
+
+import dataclasses
+from typing import Any, Literal
+
+from llmlib.attention import AttentionEngine, LatentSizes, check_attention_engine
+from llmlib.checks import check_sizes
+from llmlib.position_encoding import Layout
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """The sizes and choices that fix a decoder; the defaults are those of a small Llama."""
+
+    vocab_size: int  # V, rows of the embedding
+    dim: int  # d, width of the residual stream
+    n_layers: int  # L, blocks
+    n_heads: int  # H, query heads
+    n_kv_heads: int | None = None  # G, key/value heads; None: H
+    head_dim: int | None = None  # d_head; None: dim / n_heads
+    ffn_dim: int | None = None  # d_ff, hidden width of the feed-forward block; None: 4 * dim
+    context: int = 2048  # positions that the model may see, prompt and continuation together
+    norm: Literal["rms", "layer"] = "rms"
+    norm_position: Literal["pre", "post"] = "pre"  # what the norm stands before or behind
+    norm_eps: float = 1e-5  # added to the variance or mean square
+    activation: str = "swish"  # a name in llmlib.activations.ACTIVATIONS
+    gated: bool = True  # three feed-forward matrices instead of two
+    bias: bool = False  # whether the projections have biases, where the next three do not say
+    qkv_bias: bool | None = None  # of queries, keys and values (Qwen2: these alone)
+    out_bias: bool | None = None  # of attention's output projection
+    ffn_bias: bool | None = None  # of the feed-forward block
+    qk_norm: bool = False  # RMSNorm over each head's query and key (Qwen3)
+    position: Literal["rope", "learned", "alibi", "none"] = "rope"
+    rope_base: float = 10_000.0
+    rope_scaling: dict[str, Any] | None = None  # see llmlib.position_encoding.rope_frequencies
+    rope_layout: Layout = "half"  # which features RoPE pairs
+    window: int | None = None  # keys a query sees, itself included (Mistral)
+    latent: LatentSizes | None = None  # multi-head latent attention and its widths (DeepSeek-V2)
+    tied: bool = True  # the head shares the embedding matrix
+    embedding_norm: bool = False  # a norm behind the embedding (BLOOM)
+    attention_engine: AttentionEngine = "auto"  # what computes attention, see llmlib.attention
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from other fields, and refuse what cannot be."""
+        defaults = {
+            "n_kv_heads": self.n_heads,
+            "head_dim": self.latent.head_dim if self.latent else _shared_width(self),
+            "ffn_dim": 4 * self.dim,
+            "qkv_bias": self.bias,
+            "out_bias": self.bias,
+            "ffn_bias": self.bias,
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)  # how a frozen dataclass is filled
+        sizes = ("vocab_size", "dim", "n_layers", "n_heads", "context", "ffn_dim")
+        given = {name: getattr(self, name) for name in sizes}
+        check_sizes(**{name: size for name, size in given.items() if not _is_formula(size)})
+        check_attention_engine(self.attention_engine)
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                expected = ", ".join(known)
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {expected}")
+        if self.latent is not None:
+            for name, only in (
+                ("n_kv_heads", self.n_heads), ("head_dim", self.latent.head_dim),
+                ("window", None), ("qk_norm", False),
+            ):  # fmt: skip
+                if getattr(self, name) != only:
+                    found = getattr(self, name)
+                    raise ValueError(f"{name} is {found}, expected {only} beside latent attention")
+
+
+def _is_formula(size: Any) -> bool:
+    """A sympy letter in the place of a size: such a decoder is counted, not built."""
+    return hasattr(size, "free_symbols")
+
+
+def _shared_width(config: DecoderConfig) -> Any:
+    """What each head has of the stream's width, a formula where a size is a letter."""
+    if _is_formula(config.dim) or _is_formula(config.n_heads):
+        return config.dim / config.n_heads
+    return config.dim // max(config.n_heads, 1)
+
+
+_CHOICES = {
+    "norm": ("rms", "layer"),
+    "norm_position": ("pre", "post"),
+    "position": ("rope", "learned", "alibi", "none"),
+    "rope_layout": ("half", "interleaved"),
+}

@@ -1,0 +1,125 @@
+"""PanGu-alpha, PaLM and BLOOM: what was changed in GPT-3's design as it grew."""
+
+from llmlib.model_cards.config import ModelCard, ModelConfig, like, size_as_number
+from llmlib.model_cards.gpt import GPT2, wider
+
+PALM = ModelConfig(
+    dim=4096,
+    n_layers=32,
+    n_heads=16,
+    n_kv_heads=1,
+    head_dim=256,
+    ffn_dim=16384,
+    vocab_size=256_000,
+    context=2048,
+    norm="layer",
+    norm_position="pre",
+    norm_bias=False,
+    norms_per_block=1,
+    activation="swish",
+    gated=True,
+    bias=False,
+    position="rope",
+    rope_base=10_000.0,
+    tied=True,
+)
+BLOOM = like(
+    GPT2,
+    vocab_size=250_880,
+    context=2048,
+    position="alibi",
+    embedding_norm=True,
+)
+
+
+def _palm(
+    size: str,
+    dim: int,
+    n_layers: int,
+    n_heads: int,
+    quoted: str,
+    note: str,
+    tokens: float = 780e9,
+) -> ModelCard:
+    """A column of the PaLM paper's Table 1."""
+    return ModelCard(
+        name=f"PaLM-{size}",
+        year=2022,
+        config=like(PALM, dim=dim, n_layers=n_layers, n_heads=n_heads, ffn_dim=4 * dim),
+        published_parameters=round(size_as_number(quoted)),
+        quoted=quoted,
+        source="chowdhery2022palm",
+        exact=False,
+        training_tokens=tokens,
+        note=note,
+    )
+
+
+BIG_DECODER_CARDS = [
+    ModelCard(
+        name="PanGu-alpha-200B",
+        year=2021,
+        # Two tables of 1,024 rows: the last layer takes its queries from one of its own.
+        config=wider(GPT2, 16384, 64, 128, vocab_size=40_000, position_rows=2 * 1024),
+        published_parameters=207_000_000_000,
+        quoted="207.0B",
+        source="zeng2021pangu",
+        exact=False,
+        note=(
+            "The last of the 64 layers is a query layer: it asks with a learned row for the next "
+            "position, which takes a second table of positions and nothing more. The weights of "
+            "this size are not public; the authors' training code is."
+        ),
+    ),
+    _palm(
+        "8B",
+        4096,
+        32,
+        16,
+        "8.63B",
+        note=(
+            "Parallel blocks with one norm and no biases, one key/value head, SwiGLU. Weights are "
+            "not public."
+        ),
+    ),
+    _palm(
+        "62B",
+        8192,
+        64,
+        32,
+        "62.50B",
+        "As PaLM-8B, twice as wide and deep; it read slightly more text.",
+        tokens=795e9,
+    ),
+    _palm(
+        "540B",
+        18432,
+        118,
+        48,
+        "540.35B",
+        note="As PaLM-8B, but 48 heads of 256 are narrower than the residual stream.",
+    ),
+    ModelCard(
+        name="BLOOM-560M",
+        year=2022,
+        config=wider(BLOOM, 1024, 24, 16),
+        published_parameters=559_214_592,
+        quoted="559M",
+        source="bigscience2022bloom",
+        training_tokens=341e9,
+        note="Nearly half of it is the embedding: 250,880 rows for 46 human languages and code.",
+    ),
+    ModelCard(
+        name="BLOOM-176B",
+        year=2022,
+        config=wider(BLOOM, 14336, 70, 112),
+        published_parameters=176_247_271_424,
+        quoted="176B",
+        source="bigscience2022bloom",
+        training_tokens=366e9,
+        note=(
+            "ALiBi stores no positions; a norm stands behind the embedding. 25 billion of the 341 "
+            "billion tokens of text were read twice."
+        ),
+    ),
+]
