@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmlib.accounting import parameters
 from llmlib.activations import matched_ffn_dim, swiglu, swish
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.model_cards import card
@@ -22,7 +23,8 @@ def _half_of_the_flops() -> float:
     """s with ffn = projections + 4 s d, in FLOPs a token."""
     c = card("Mistral-7B-v0.1").config
     projections = 2 * c.dim * (c.n_heads + c.n_kv_heads) * c.head_dim
-    return (2 * c.ffn_parameters - 2 * projections) / (4 * c.dim)
+    feed_forward = parameters(c)["feed_forward"] // c.n_layers
+    return (2 * feed_forward - 2 * projections) / (4 * c.dim)
 
 
 def _grade_swiglu(answer: Callable[..., Any]) -> str | None:
