@@ -15,6 +15,8 @@ import traitlets
 FOLDER = Path(__file__).parent
 STYLE = FOLDER.parent / "style.css"
 _NUMBERS_LIMIT = 60_000
+_PARTS = {"calculator": ("calculator_formulas", "calculator_picture")}
+"""Modules that are too long for one file, and what stands before their own."""
 
 Real = int | float
 """Said in full, since the tests check types at run time and an int is no float there."""
@@ -50,13 +52,14 @@ class Choice:
 
 def source(kind: str) -> str:
     """The ES module of one kind of picture, with the drawing functions that all kinds share."""
-    parts = [(FOLDER / file).read_text(encoding="utf-8") for file in ("draw.js", f"{kind}.js")]
-    return "\n".join(parts)
+    names = ("draw", *_PARTS.get(kind, ()), kind)
+    return "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
 def static_script() -> str:
     """The script that runs every widget of a static page: all kinds of picture and their host."""
-    kinds = sorted(file.stem for file in FOLDER.glob("*.js") if file.stem not in ("draw", "host"))
+    no_kinds = {"draw", "host", *(name for names in _PARTS.values() for name in names)}
+    kinds = sorted({file.stem for file in FOLDER.glob("*.js")} - no_kinds)
     modules = json.dumps({kind: source(kind) for kind in kinds})
     host = (FOLDER / "host.js").read_text(encoding="utf-8")
     return f"(() => {{\nconst MODULES = {modules};\n{host}}})();\n"
