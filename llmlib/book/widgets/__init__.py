@@ -4,6 +4,7 @@ from llmlib.book.widgets.base import Choice, Slider
 from llmlib.book.widgets.dials import Dials, Hand
 from llmlib.book.widgets.head_sharing import HeadSharing
 from llmlib.book.widgets.masks import MaskGrid, TileMap
+from llmlib.book.widgets.model_explorer import Column, ModelExplorer
 from llmlib.book.widgets.pictures import Bars, HeatMap, Lines, Panel, Series
 from llmlib.book.widgets.text import ByteExplorer, TokenGrid, TokenSteps
 from llmlib.book.widgets.tile_stepper import TileStepper
@@ -12,12 +13,14 @@ __all__ = [
     "Bars",
     "ByteExplorer",
     "Choice",
+    "Column",
     "Dials",
     "Hand",
     "HeadSharing",
     "HeatMap",
     "Lines",
     "MaskGrid",
+    "ModelExplorer",
     "Panel",
     "Series",
     "Slider",

@@ -145,7 +145,8 @@ function legend(parent, entries) {
     const item = html("li", {}, list);
     const swatch = svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, item);
     if (entry.area) svg("rect", { x: 8, width: 10, height: 10, fill: color(entry.color) }, swatch);
-    else if (entry.dots) svg("circle", { cx: 13, cy: 5, r: 3.5, fill: color(entry.color) }, swatch);
+    else if (entry.dots) svg("circle", { cx: 13, cy: 5, r: 3.5,
+      ...(entry.hollow ? { fill: "none", stroke: color(entry.color) } : { fill: color(entry.color) }) }, swatch);
     else {
       svg("line", { x1: 1, x2: 25, y1: 5, y2: 5, stroke: color(entry.color), "stroke-width": 2.5,
         ...(entry.dash ? { "stroke-dasharray": "5 4" } : {}) }, swatch);
