@@ -43,6 +43,7 @@ CONTRACT = {
     "llmlib.pretrained": ["load", "load_gguf", "smollm2"],
     "llmlib.training": ["train"],
     "llmlib.model_cards": ["CARDS", "card"],
+    "llmlib.accounting": ["parameters", "forward_flops", "kv_cache_bytes", "training_bytes"],
     "llmlib.book": ["claim", "exercise", "use_style"],
 }
 
