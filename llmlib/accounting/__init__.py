@@ -6,9 +6,10 @@ the formula, which the book prints and from which the calculators in its pages a
 
 from llmlib.accounting.activations import activation_bytes, fused_activation_bytes
 from llmlib.accounting.breakdown import Breakdown
+from llmlib.accounting.config import in_letters
 from llmlib.accounting.elementwise import elementwise_operations
 from llmlib.accounting.flops import forward_flops, training_flops, visible_pairs
-from llmlib.accounting.letters import LETTERS, SWITCHES, in_letters
+from llmlib.accounting.letters import LETTERS, SWITCHES
 from llmlib.accounting.memory import kv_cache_bytes, weight_bytes
 from llmlib.accounting.parameters import parameters
 from llmlib.accounting.roofline import CHIPS, Chip, StepTime, intensity, moved_bytes, step_time

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import torch
 
 from llmlib.accounting.breakdown import Breakdown, Count
-from llmlib.accounting.letters import as_config, check_choices, check_counts
-from llmlib.accounting.sizes import Bytes, largest, number_bytes
+from llmlib.accounting.checks import check_choices, check_counts
+from llmlib.accounting.config import as_config
+from llmlib.accounting.letters import largest
+from llmlib.accounting.sizes import Bytes, number_bytes
 from llmlib.model_cards import ModelConfig
 
 AttentionKind = Literal["flash", "reference"]

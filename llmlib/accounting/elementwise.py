@@ -9,8 +9,9 @@ that of memory, not of arithmetic.
 from typing import Any
 
 from llmlib.accounting.breakdown import Breakdown, Count
+from llmlib.accounting.checks import check_choices, check_counts, check_past
+from llmlib.accounting.config import as_config
 from llmlib.accounting.flops import Pairs, visible_pairs
-from llmlib.accounting.letters import as_config, check_choices, check_counts, check_past
 from llmlib.model_cards import ModelConfig
 
 PER_FEATURE = {"layer": 7, "rms": 4}

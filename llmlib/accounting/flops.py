@@ -8,15 +8,9 @@ though not always fast.
 from typing import Any, Literal
 
 from llmlib.accounting.breakdown import Breakdown, Count
-from llmlib.accounting.letters import (
-    as_config,
-    check_choices,
-    check_counts,
-    check_past,
-    is_number,
-    source_tokens,
-)
-from llmlib.accounting.sizes import least, without_past
+from llmlib.accounting.checks import check_choices, check_counts, check_past, source_tokens
+from llmlib.accounting.config import as_config
+from llmlib.accounting.letters import is_number, least, without_past
 from llmlib.model_cards import ModelConfig
 
 Pairs = Literal["all", "visible"]

@@ -1,17 +1,10 @@
-"""The letters of the book as sympy symbols, and configurations that are made of them.
+"""The letters of the book as sympy symbols, and arithmetic that takes them as it takes numbers."""
 
-A configuration whose sizes are letters goes through the same functions as one with numbers, and
-gives the formula instead of the number.
-"""
-
-import dataclasses
-from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import sympy
 
-from llmlib.checks import check_sizes
-from llmlib.model_cards import Experts, ModelConfig
+from llmlib.accounting.breakdown import Count
 
 LETTERS: dict[str, sympy.Symbol] = {
     field: sympy.Symbol(name, integer=True, positive=True)
@@ -49,136 +42,27 @@ SWITCHES: dict[str, sympy.Symbol] = {
 }
 """Choices as letters that stand for 0 or 1, for formulas that hold for both."""
 
-_SIZES = ("vocab_size", "dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "ffn_dim")
-_LATENT = ("kv_rank", "query_rank", "rope_dim", "plain_dim", "value_dim")
-_HINTS = get_type_hints(ModelConfig)
-_CHOICES = {name: hint for name, hint in _HINTS.items() if get_origin(hint) is Literal}
-_SWITCHES = (*SWITCHES, "bias", "embedding_norm", "embedding_scaled", "pooler")
 
-
-def in_letters(config: Any, **changes: Any) -> ModelConfig:
-    """The configuration with the same choices and letters for its sizes.
-
-    G is H where the configuration's heads share no keys.
-
-    Args:
-        config: whose choices are kept, a `ModelConfig` or a `DecoderConfig`.
-        changes: fields to be set otherwise, e.g. `ffn_dim=4 * d, head_dim=d / H`.
-    """
-    config = as_config(config)
-    letters: dict[str, Any] = {name: LETTERS[name] for name in (*_SIZES, "context")}
-    # Rows beside those of the context: BART's 2 for padding, PanGu's second table.
-    letters["position_rows"] = LETTERS["context"] + config.position_rows - config.context
-    if config.n_kv_heads == config.n_heads:
-        letters["n_kv_heads"] = LETTERS["n_heads"]
-    if config.window is not None:
-        letters["window"] = LETTERS["window"]
-    if config.latent is not None:
-        given = {x: LETTERS[x] for x in _LATENT if getattr(config.latent, x) is not None}
-        letters["latent"] = SimpleNamespace(**{"query_rank": None} | given)
-        letters["head_dim"] = LETTERS["plain_dim"] + LETTERS["rope_dim"]
-    if config.experts is not None:
-        letters["experts"] = _experts_in_letters(config.experts, config.ffn_dim)
-    return dataclasses.replace(config, **(letters | changes))
-
-
-def _experts_in_letters(experts: Experts, ffn_dim: Any) -> Experts:
-    """Experts are as wide as a dense block (Mixtral), or have a width of their own (DeepSeek)."""
-    return Experts(
-        n_experts=LETTERS["n_experts"],
-        n_active=LETTERS["n_active"],
-        ffn_dim=LETTERS["ffn_dim" if experts.ffn_dim == ffn_dim else "expert_dim"],
-        n_shared=LETTERS["n_shared"] if experts.n_shared else 0,
-        n_dense_layers=LETTERS["n_dense_layers"] if experts.n_dense_layers else 0,
-    )
-
-
-def as_config(config: Any) -> ModelConfig:
-    """A configuration as a checked `ModelConfig`, its switches 0 or 1.
-
-    Args:
-        config: a `ModelConfig`, or anything with its names for what a decoder needs, such as
-            `llmlib.decoder.DecoderConfig`. Sizes may be letters.
-
-    Raises:
-        TypeError: no configuration, or a size that is neither an integer nor a letter.
-        ValueError: sizes that are not positive, key/value heads that do not divide the heads,
-            unknown choices, switches that are neither on nor off, experts that do not fit.
-    """
-    if isinstance(config, ModelConfig):
-        fields = dict(vars(config))
-    else:
-        names = [field.name for field in dataclasses.fields(ModelConfig)]
-        fields = {name: getattr(config, name) for name in names if hasattr(config, name)}
-        missing = [name for name in _SIZES if name not in fields]
-        if missing:
-            raise TypeError(f"{type(config).__name__} has no {', '.join(missing)}: expected a "
-                            "ModelConfig or a DecoderConfig")  # fmt: skip
-    c = ModelConfig(**fields)
-    _check_config(c)
-    as_numbers = {name: int(x) for name, x in vars(c).items() if isinstance(x, bool)}
-    return ModelConfig(**(vars(c) | as_numbers))
-
-
-def _check_config(c: ModelConfig) -> None:
-    check_choices(**{name: (getattr(c, name), known) for name, known in _CHOICES.items()})
-    sizes = (*_SIZES, "context", "position_rows", "relative_buckets", "norms_per_block", "window")
-    given = {name: getattr(c, name) for name in sizes}
-    check_counts(1, **{name: x for name, x in given.items() if x is not None})
-    check_counts(0, segments=c.segments)
-    for name in _SWITCHES:
-        x = getattr(c, name)
-        if not isinstance(x, sympy.Expr) and x not in (0, 1):
-            raise ValueError(f"{name} is {x!r}, expected True or False")
-    if is_number(c.n_heads) and is_number(c.n_kv_heads) and c.n_heads % c.n_kv_heads:
-        raise ValueError(f"n_kv_heads is {c.n_kv_heads}, expected a divisor of {c.n_heads} heads")
-    if c.experts is not None:
-        _check_experts(c.experts, c.n_layers)
-
-
-def _check_experts(e: Experts, n_layers: Any) -> None:
-    check_counts(1, n_experts=e.n_experts, n_active=e.n_active, ffn_dim=e.ffn_dim)
-    check_counts(0, n_shared=e.n_shared, n_dense_layers=e.n_dense_layers)
-    for name, found, most in (
-        ("n_active", e.n_active, e.n_experts), ("n_dense_layers", e.n_dense_layers, n_layers),
-    ):  # fmt: skip
-        if is_number(found) and is_number(most) and found > most:
-            raise ValueError(f"{name} is {found}, expected at most {most}")
-
-
-def check_choices(**choices: tuple[Any, Any]) -> None:
-    """ValueError for a value that its `Literal` does not list.
-
-    Args:
-        choices: by the argument's name, what was found and the `Literal`.
-    """
-    for name, (found, literal) in choices.items():
-        if found not in get_args(literal):
-            expected = " or ".join(map(repr, get_args(literal)))
-            raise ValueError(f"{name} is {found!r}, expected {expected}")
-
-
-def check_counts(least: int, **counts: Any) -> None:
-    """`check_sizes` for those that are no formulas; sympy's own numbers are none."""
-    for name, count in counts.items():
-        if isinstance(count, sympy.Expr) and not count.is_number:
-            continue
-        check_sizes(least, **{name: int(count) if isinstance(count, sympy.Integer) else count})
-
-
-def check_past(c: ModelConfig, past: Any) -> None:
-    """TypeError, ValueError for what no cache can hold, or an encoder's, which has none."""
-    check_counts(0, past=past)
-    if c.family == "encoder" and past != 0:
-        raise ValueError(f"past is {past}, expected 0: an encoder keeps no cache")
-
-
-def source_tokens(seq: Any, source_seq: Any, least: int = 1) -> Any:
-    """Tokens of an encoder-decoder's source, checked; as many as the target's if not given."""
-    check_counts(least, source_seq=seq if source_seq is None else source_seq)
-    return seq if source_seq is None else source_seq
+# --- numbers or formulas ----------------------------------------------------------------------
 
 
 def is_number(x: Any) -> bool:
     """True for what is no formula."""
     return not isinstance(x, sympy.Basic)
+
+
+def least(a: Count, b: Count) -> Count:
+    """The smaller of two sizes, as a formula where one of them is."""
+    return min(a, b) if is_number(a) and is_number(b) else sympy.Min(a, b)
+
+
+def largest(*sizes: Count) -> Count:
+    """The largest of some sizes, as a formula where one of them is."""
+    return max(sizes) if all(map(is_number, sizes)) else sympy.Max(*sizes)
+
+
+def without_past(count: Count, past: Count) -> Count:
+    """The count where no cache holds anything yet, else 0; a formula where a past may be 0."""
+    if is_number(past):
+        return count if past == 0 else 0
+    return sympy.Piecewise((count, sympy.Eq(past, 0)), (0, True))

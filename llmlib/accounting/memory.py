@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from llmlib.accounting.breakdown import Count
-from llmlib.accounting.letters import as_config, check_counts, source_tokens
+from llmlib.accounting.checks import check_counts, source_tokens
+from llmlib.accounting.config import as_config
+from llmlib.accounting.letters import least
 from llmlib.accounting.parameters import parameters
-from llmlib.accounting.sizes import Bytes, as_dtype, least, number_bytes
+from llmlib.accounting.sizes import Bytes, as_dtype, number_bytes
 from llmlib.model_cards import ModelConfig
 
 SCALE_BYTES = 4  # llmlib.kv_cache.quantize keeps float32 scales

@@ -8,7 +8,7 @@ through it as numbers do; switches are 0 or 1.
 from typing import Any
 
 from llmlib.accounting.breakdown import Breakdown, Count
-from llmlib.accounting.letters import as_config
+from llmlib.accounting.config import as_config
 from llmlib.model_cards import ModelConfig
 
 

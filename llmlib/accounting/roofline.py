@@ -13,16 +13,12 @@ from typing import Any, Literal
 import torch
 
 from llmlib.accounting.breakdown import Breakdown, Count
-from llmlib.accounting.letters import (
-    as_config,
-    check_counts,
-    check_past,
-    is_number,
-    source_tokens,
-)
+from llmlib.accounting.checks import check_counts, check_past, source_tokens
+from llmlib.accounting.config import as_config
+from llmlib.accounting.letters import is_number, largest, least, without_past
 from llmlib.accounting.memory import cache_row_bytes
 from llmlib.accounting.parameters import norm_parameters, parameters
-from llmlib.accounting.sizes import Bytes, as_dtype, largest, least, number_bytes, without_past
+from llmlib.accounting.sizes import Bytes, as_dtype, number_bytes
 from llmlib.model_cards import ModelConfig
 
 TERA, GIGA = 1e12, 1e9

@@ -1,4 +1,4 @@
-"""Sizes of numbers in bytes, and the smaller and larger of two counts that may be formulas."""
+"""Sizes of numbers in bytes: of a torch type, of its name, or given."""
 
 from fractions import Fraction
 from typing import Any
@@ -7,7 +7,6 @@ import sympy
 import torch
 
 from llmlib.accounting.breakdown import Count
-from llmlib.accounting.letters import is_number
 
 Bytes = Any  # a torch.dtype or its name, or bytes: an integer, a fraction, a float or a letter
 
@@ -43,20 +42,3 @@ def number_bytes(dtype: Bytes) -> Count:
     if not dtype > 0:
         raise ValueError(f"dtype is {dtype!r} bytes a number, expected more than 0")
     return dtype
-
-
-def least(a: Count, b: Count) -> Count:
-    """The smaller of two sizes, as a formula where one of them is."""
-    return min(a, b) if is_number(a) and is_number(b) else sympy.Min(a, b)
-
-
-def largest(*sizes: Count) -> Count:
-    """The largest of some sizes, as a formula where one of them is."""
-    return max(sizes) if all(map(is_number, sizes)) else sympy.Max(*sizes)
-
-
-def without_past(count: Count, past: Count) -> Count:
-    """The count where no cache holds anything yet, else 0; a formula where a past may be 0."""
-    if is_number(past):
-        return count if past == 0 else 0
-    return sympy.Piecewise((count, sympy.Eq(past, 0)), (0, True))

@@ -18,9 +18,9 @@ from llmlib.accounting.activations import (
     outside_bytes,
 )
 from llmlib.accounting.breakdown import Breakdown, Count
-from llmlib.accounting.letters import check_choices, check_counts, is_number
+from llmlib.accounting.checks import check_choices, check_counts
+from llmlib.accounting.letters import is_number, largest
 from llmlib.accounting.parameters import norm_parameters, parameters
-from llmlib.accounting.sizes import largest
 from llmlib.model_cards import ModelConfig
 
 Precision = Literal["float32", "mixed"]
