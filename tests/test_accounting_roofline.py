@@ -1,7 +1,6 @@
 """What a step moves, and the roofline: against built models, filled caches and enumeration."""
 
 import itertools
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -192,15 +191,11 @@ def test_a_prompt_computes_and_a_token_moves(name: str) -> None:
 
 
 def test_chips_of_the_book(root: Path) -> None:
-    """The figures agree with those that the chapter on flash attention quotes, and are dense."""
+    """The rates of dense products, as data sheets print them, and a source for each chip."""
     half = {name: chip.rate() for name, chip in CHIPS.items() if torch.bfloat16 in chip.peak}
     assert (half["A100"], half["H100"], half["B200"]) == (312e12, 989.4e12, 2250e12)
     rates = [CHIPS[name].bandwidth for name in ("A100", "H100", "B200")]
     assert rates == [2.039e12, 3.35e12, 8e12]
-    book = json.loads((root / "chapters" / "flash_attention.ipynb").read_text(encoding="utf-8"))
-    text = "\n".join("".join(cell["source"]) for cell in book["cells"])
-    for printed in ("slow=2.039, peak=312", "slow=3.35, peak=989.4", '"B200": (8.0, 2250)'):
-        assert printed in text
     known = (root / "chapters" / "references.bib").read_text(encoding="utf-8")
     for chip in CHIPS.values():
         assert f"{{{chip.source}," in known
