@@ -102,14 +102,14 @@ class GGUFFile:
         """The file; it holds all tensors."""
         return self.path
 
-    def read(self, name: str) -> Tensor:
-        """The tensor in float32, turned into numbers piece by piece where it will stay."""
+    def read(self, name: str, piece: int = PIECE) -> Tensor:
+        """The tensor in float32, made into numbers where it will stay, `piece` bytes at a time."""
         entry = self.entries[name]
         storage = STORAGE[entry.kind]
         out = torch.empty(entry.shape)
         with self.path.open("rb") as file:
             file.seek(entry.start)
-            for rows in out.view(-1, storage.block).split(PIECE // storage.n_bytes):
+            for rows in out.view(-1, storage.block).split(piece // storage.n_bytes):
                 raw = np.fromfile(file, np.uint8, len(rows) * storage.n_bytes)
                 dequantize(raw.reshape(len(rows), -1), storage.name, rows.numpy())
         return out

@@ -1,11 +1,15 @@
 """Shared by all tests: where the book is, and the same random numbers for each."""
 
 import os
-import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import CapturedIO, capture_output
+
+from tests.folding import seed_all
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that would download fails instead
@@ -20,14 +24,28 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def displayed() -> Iterator[CapturedIO]:
+    """What a cell would show, in `.outputs`; `display` gives rich output only inside a shell."""
+    InteractiveShell.instance()
+    with capture_output() as captured:
+        yield captured
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """PyTorch with two threads, whatever the machine has: engines then share out their work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _seeded(request: pytest.FixtureRequest) -> None:
     """The same random numbers whatever ran before."""
     if request.node.get_closest_marker("browser"):
         return
-    import numpy as np
-    import torch
-
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - what a library draws from the old generator is seeded too
-    torch.manual_seed(0)
+    seed_all()

@@ -22,6 +22,7 @@ from llmlib.attention import LatentSizes
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.model_cards import Experts, card, like
 from llmlib.training import next_token_loss
+from tests.folding import for_each
 from tests.training_peak import checkpoint_blocks
 
 GPT: dict[str, Any] = {"norm": "layer", "gated": False, "bias": True, "position": "learned"}
@@ -77,8 +78,8 @@ def kept(model: Decoder, batch: int, seq: int) -> int:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
+@for_each("kind", KINDS)
+@for_each("changes", SETTINGS.values(), ids=SETTINGS)
 def test_to_the_byte(changes: dict[str, Any], kind: Any, dtype: torch.dtype) -> None:
     model = Decoder(config(**changes, attention_engine=KINDS[kind])).to(dtype)
     expected = activation_bytes(model.config, 3, 11, dtype, attention=kind)
@@ -112,8 +113,8 @@ def test_one_text_alone(name: str, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["llama", "gpt-2", "gpt-1", "bloom", "qwen3", "latent"])
+@for_each("kind", KINDS)
+@for_each("name", ["llama", "gpt-2", "gpt-1", "bloom", "qwen3", "latent"])
 def test_checkpointed_blocks(name: str, kind: Any, dtype: torch.dtype) -> None:
     """What positions make for all layers goes to each block by name, where no hook sees it."""
     model = Decoder(config(**SETTINGS[name], attention_engine=KINDS[kind])).to(dtype)

@@ -13,7 +13,7 @@ import sympy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmlib.accounting import (
@@ -29,6 +29,8 @@ from llmlib.attention import LatentAttention, LatentSizes, visible_keys
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.kv_cache import KVCache, LatentKVCache, RollingKVCache
 from llmlib.model_cards import Experts, ModelConfig, card
+from tests.folding import for_each
+from tests.training_peak import checkpoint_blocks
 
 
 def counted(run: Callable[[], Any]) -> int:
@@ -75,7 +77,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "latent, not gated": {"latent": LATENT, "gated": False, "ffn_dim": 96},
     "window that sees all": {"n_kv_heads": 3, "window": 64, "tied": False},
 }
-every_setting = pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
+every_setting = for_each("changes", SETTINGS.values(), ids=SETTINGS)
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +93,7 @@ def _one_thread() -> Any:
 
 
 @every_setting
-@pytest.mark.parametrize(("batch", "seq"), [(1, 11), (2, 16), (3, 1)])
+@for_each(("batch", "seq"), [(1, 11), (2, 16), (3, 1)])
 def test_prompt(changes: dict[str, Any], batch: int, seq: int) -> None:
     c = config(**changes)
     model, x = Decoder(c).eval(), ids(batch, seq)
@@ -111,7 +113,7 @@ def order_of(c: DecoderConfig, seq: int) -> Any:
 
 
 @every_setting
-@pytest.mark.parametrize(("batch", "past", "seq"), [(1, 9, 1), (2, 12, 1), (2, 7, 5)])
+@for_each(("batch", "past", "seq"), [(1, 9, 1), (2, 12, 1), (2, 7, 5)])
 def test_behind_a_cache(changes: dict[str, Any], batch: int, past: int, seq: int) -> None:
     c = config(**changes)
     model, x = Decoder(c).eval(), ids(batch, past + seq)
@@ -123,9 +125,9 @@ def test_behind_a_cache(changes: dict[str, Any], batch: int, past: int, seq: int
     assert found == expected.total
 
 
-@pytest.mark.parametrize("latent", [LATENT, LATENT_QUERIES], ids=["full", "compressed queries"])
-@pytest.mark.parametrize("order", ["expanded", "absorbed"])
-@pytest.mark.parametrize(("past", "seq"), [(0, 13), (8, 5), (8, 1)])
+@for_each("latent", [LATENT, LATENT_QUERIES], ids=["full", "compressed queries"])
+@for_each("order", ["expanded", "absorbed"])
+@for_each(("past", "seq"), [(0, 13), (8, 5), (8, 1)])
 def test_latent_attention_in_both_orders(
     latent: LatentSizes, order: Any, past: int, seq: int
 ) -> None:
@@ -159,15 +161,6 @@ def test_decode_step_is_the_slope_of_the_visible_pairs() -> None:
 # --- training ---------------------------------------------------------------------------------
 
 
-def blocks_checkpointed(model: Decoder, x: torch.Tensor) -> torch.Tensor:
-    """The model's logits; of a block only its input is kept."""
-    seen = model._see(x, None, None)
-    h = model.embed(x, seen.pop("positions"))
-    for block in model.blocks:
-        h = checkpoint(block, h, use_reentrant=False, **seen)
-    return model.head(h)
-
-
 @every_setting
 def test_backward_is_twice_forward(changes: dict[str, Any]) -> None:
     c = config(**changes)
@@ -182,12 +175,13 @@ def test_backward_is_twice_forward(changes: dict[str, Any]) -> None:
 def test_checkpointing_runs_the_blocks_again(name: str) -> None:
     c = config(**SETTINGS[name])
     model, x = Decoder(c), ids(2, 9)
+    checkpoint_blocks(model)
     step = training_flops(c, 2, 9, checkpointing=True)
     with set_checkpoint_early_stop(False):
-        found = counted(lambda: blocks_checkpointed(model, x).sum().backward())
+        found = counted(lambda: model(x).sum().backward())
     assert found == step.total
     # PyTorch stops as soon as it has what the backward pass reads: a block's last product is not.
-    early = counted(lambda: blocks_checkpointed(model, x).sum().backward())
+    early = counted(lambda: model(x).sum().backward())
     assert found - early == forward_flops(c, 2, 9)["feed_forward.down"]
 
 
@@ -285,7 +279,7 @@ def in_numbers(letters: ModelConfig, c: Any, **sizes: int) -> dict[Any, int]:
 
 
 @every_setting
-@pytest.mark.parametrize("options", [{}, {"pairs": "visible", "logits": "last"}])
+@for_each("options", [{}, {"pairs": "visible", "logits": "last"}])
 def test_letters_give_the_numbers(changes: dict[str, Any], options: dict[str, Any]) -> None:
     c = config(**changes)
     letters = in_letters(c)

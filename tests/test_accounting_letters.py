@@ -19,6 +19,7 @@ from llmlib.accounting import (
 )
 from llmlib.decoder import DecoderConfig
 from llmlib.model_cards import CARDS, Experts, ModelConfig, card
+from tests.folding import for_each
 
 COUNTS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "parameters": lambda c, b, s: parameters(c),
@@ -51,7 +52,7 @@ def numbers_of(c: ModelConfig) -> dict[sympy.Symbol, sympy.Integer]:
 
 
 @pytest.mark.parametrize("kind", COUNTS)
-@pytest.mark.parametrize("name", CARDS)
+@for_each("name", CARDS)
 def test_every_card_in_letters(name: str, kind: str) -> None:
     c, count = CARDS[name].config, COUNTS[kind]
     b, s = LETTERS["batch"], LETTERS["seq"]
@@ -76,8 +77,8 @@ FIELDS = ("dim", "n_layers", "ffn_dim", "vocab_size", "n_heads", "head_dim", "ba
 FAMILIES = ("GPT-2", "Mistral-7B-v0.1", "BERT-base", "T5-small", "Mixtral-8x7B-v0.1")
 
 
-@pytest.mark.parametrize("x", OWN.values(), ids=OWN)
-@pytest.mark.parametrize("field", FIELDS)
+@for_each("x", OWN.values(), ids=OWN)
+@for_each("field", FIELDS)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_one_letter_of_the_caller_among_numbers(name: str, field: str, x: sympy.Symbol) -> None:
     c = CARDS[name].config

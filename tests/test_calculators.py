@@ -33,6 +33,7 @@ from llmlib.book.widgets.calculator import (
 )
 from llmlib.model_cards import CARDS, card
 from tests.calculator_twins import TWINS, inputs, part_names
+from tests.folding import for_each
 
 d, L, H, G = (LETTERS[name] for name in ("dim", "n_layers", "n_heads", "n_kv_heads"))
 TIED = SWITCHES["tied"]
@@ -55,7 +56,7 @@ def printed(formula: Any, *letters: Any) -> str:
     return body.split('"y": ')[1].removesuffix(",\n};")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("formula", "code"),
     [
         (d * L, "L*d"),
@@ -209,7 +210,7 @@ def test_the_largest_decides_which_products_are_shown() -> None:
 # --- the calculators of the book ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", shared.plain_decoders())
+@for_each("name", shared.plain_decoders())
 def test_each_preset_of_parameters_is_its_cards_total(name: str) -> None:
     config = card(name).config
     counts = letters_parameters()

@@ -13,6 +13,7 @@ from llmlib.book.exercise import (
     all_exercises,
     exercise,
 )
+from tests.folding import for_each
 
 ALL = all_exercises()
 
@@ -24,14 +25,14 @@ def built(source: str):
     return [item for name, item in space.items() if name != "__builtins__" and callable(item)][-1]
 
 
-@pytest.mark.parametrize("item", ALL, ids=lambda item: item.id)
+@for_each("item", ALL, ids=lambda item: item.id)
 def test_right_answer_is_right(item: Exercise):
     answers = {Number: lambda: item.answer(), Choice: lambda: item.answer}
     answer = answers[type(item)]() if type(item) in answers else built(item.solution)
     assert item.grade(answer) == (True, "Right.")
 
 
-@pytest.mark.parametrize("item", ALL, ids=lambda item: item.id)
+@for_each("item", ALL, ids=lambda item: item.id)
 def test_every_mistake_gets_its_hint(item: Exercise):
     assert item.mistakes, "an exercise answers at least one common mistake"
     for mistake in item.mistakes:
@@ -41,7 +42,7 @@ def test_every_mistake_gets_its_hint(item: Exercise):
         assert mistake.hint in message
 
 
-@pytest.mark.parametrize("item", ALL, ids=lambda item: item.id)
+@for_each("item", ALL, ids=lambda item: item.id)
 def test_card_has_hint_and_solution(item: Exercise):
     spec = item.card().spec
     assert spec["hint"].strip()

@@ -23,6 +23,7 @@ from llmlib.book.flash_traffic import (
 from llmlib.book.listing import show_file_source
 from llmlib.book.widgets import Slider, TileMap
 from llmlib.flash_attention.strips import Mask
+from tests.folding import for_each
 
 ORDERS = {three_passes: (), keys_only: (24,), keys_outside: (16, 24), queries_outside: (16, 24)}
 
@@ -75,10 +76,10 @@ def test_no_room_for_one_query():
         tile_sizes(100, 64)
 
 
-@pytest.mark.parametrize("sizes", [(48, 48), (20, 48), (48, 20), (1, 33), (33, 1)])
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("window", [None, 1, 7, 100])
-@pytest.mark.parametrize("tile", [(1, 1), (4, 8), (5, 3), (16, 16)])
+@for_each("sizes", [(48, 48), (20, 48), (48, 20), (1, 33), (33, 1)])
+@for_each("causal", [False, True])
+@for_each("window", [None, 1, 7, 100])
+@for_each("tile", [(1, 1), (4, 8), (5, 3), (16, 16)])
 def test_tile_map_is_the_dense_mask(sizes, causal, window, tile):
     seen = visible_keys(*sizes, causal=causal, window=window)
     expected = [
@@ -94,29 +95,30 @@ def test_tile_map_is_the_dense_mask(sizes, causal, window, tile):
 # --- what the page shows ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def text(monkeypatch):
-    pages = []
-    monkeypatch.setattr("llmlib.book.listing.display", lambda page: pages.append(page.data))
-    return pages
+def shown_by(capture):
+    """The Markdown of what was displayed."""
+    (output,) = capture.outputs
+    return output.data["text/markdown"]
 
 
-def test_source_of_a_file_is_shown_without_importing_it(text):
+def test_source_of_a_file_is_shown_without_importing_it(displayed):
     show_file_source("flash_attention/triton_kernels.py", "attend")
-    assert text[0].startswith("```python\n@triton.jit\ndef attend(")
-    assert "HIDDEN" in text[0]
+    text = shown_by(displayed)
+    assert text.startswith("```python\n@triton.jit\ndef attend(")
+    assert "HIDDEN" in text
 
 
-def test_brief_source_leaves_parameters_out(text):
+def test_brief_source_leaves_parameters_out(displayed):
     show_file_source("flash_attention/triton_kernels.py", "attend", "finish", brief=True)
-    assert text[0].startswith('```python\ndef attend(...):\n    """')
-    assert "\n\n\ndef finish(...):" in text[0]
-    assert "constexpr" not in text[0]
+    text = shown_by(displayed)
+    assert text.startswith('```python\ndef attend(...):\n    """')
+    assert "\n\n\ndef finish(...):" in text
+    assert "constexpr" not in text
 
 
-def test_a_piece_of_a_function(text):
+def test_a_piece_of_a_function(displayed):
     show_file_source("book/tile_trace.py", "absorb", first="m_new =", last="factor")
-    lines = text[0].splitlines()
+    lines = shown_by(displayed).splitlines()
     assert len(lines) == 5
     assert lines[1].startswith("m_new = ")
     assert lines[2].startswith("shift = ")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import sympy
+from IPython.utils.capture import CapturedIO
 
 from llmlib.accounting import LETTERS, SWITCHES, in_letters, parameters
 from llmlib.book import formula_table, math_table, show_formula
@@ -68,38 +69,25 @@ def test_what_is_printed_equals_what_was_counted(name: str) -> None:
     assert total == card(name).published_parameters
 
 
-def shown_by(capture: Any) -> dict[str, str]:
-    """What the last display put out."""
-    return dict(capture[-1])
+def shown_by(capture: CapturedIO) -> dict[str, str]:
+    """What the last display put out, as a MIME bundle."""
+    return dict(capture.outputs[-1].data)
 
 
-@pytest.fixture
-def displayed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """Collects what is displayed, as MIME bundles."""
-    found: list[dict[str, str]] = []
-
-    def display(item: Any) -> None:
-        kinds = {"text/latex": "_repr_latex_", "text/html": "_repr_html_"}
-        found.append({m: getattr(item, f)() for m, f in kinds.items() if hasattr(item, f)})
-
-    monkeypatch.setattr("llmlib.book.formula.display", display)
-    return found
-
-
-def test_formula_is_a_line_of_math(displayed: list[dict[str, str]]) -> None:
+def test_formula_is_a_line_of_math(displayed: CapturedIO) -> None:
     show_formula("N", GPT.total, order=(V, n_ctx, L))
     text = shown_by(displayed)["text/latex"]
     assert text.startswith("$$\nN ={} V \\, d + ")
     assert text.endswith(" + 2 d\n$$")
 
 
-def test_long_formula_is_broken(displayed: list[dict[str, str]]) -> None:
+def test_long_formula_is_broken(displayed: CapturedIO) -> None:
     show_formula("N", V * d - d_ff - d + 2, per_line=2)
     text = shown_by(displayed)["text/latex"]
     assert "\\begin{aligned}\nN ={} & V \\, d + 2 \\\\\n& {} - d - d_{\\text{ff}}\n" in text
 
 
-def test_table_has_a_row_for_each_component_and_the_total(displayed: list[dict[str, str]]) -> None:
+def test_table_has_a_row_for_each_component_and_the_total(displayed: CapturedIO) -> None:
     counts = parameters(card("GPT-2").config)
     formula_table(
         GPT, {"GPT-2": counts}, caption="A < B", order=(V, n_ctx, L), names={"norms": "two norms"}
@@ -114,14 +102,14 @@ def test_table_has_a_row_for_each_component_and_the_total(displayed: list[dict[s
     assert "124,439,808</td></tr></tbody>" in page
 
 
-def test_table_without_the_formula_of_its_total(displayed: list[dict[str, str]]) -> None:
+def test_table_without_the_formula_of_its_total(displayed: CapturedIO) -> None:
     counts = parameters(card("GPT-2").config)
     formula_table(GPT, {"GPT-2": counts}, caption="Parts", total=False)
     page = shown_by(displayed)["text/html"]
     assert '<th scope="row">total</th><td></td><td class="lm-number">124,439,808</td>' in page
 
 
-def test_table_of_formulas_and_text(displayed: list[dict[str, str]]) -> None:
+def test_table_of_formulas_and_text(displayed: CapturedIO) -> None:
     rows = [[d_ff, "a < b", 1000, 1000], [Math(r"\frac12"), "c", 2, "2"]]
     math_table(["letter", "meaning", "number", "mixed"], rows, caption="Letters")
     page = shown_by(displayed)["text/html"]

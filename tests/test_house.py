@@ -1,6 +1,7 @@
 """The rules of the house: what may import what, how long things are, what a notebook must hold."""
 
 import ast
+import functools
 import importlib
 import json
 import re
@@ -14,10 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "llmlib").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
-MODELS = {"decoder", "encoder", "encoder_decoder", "pretrained"}
-PARTS = {
-    *("tokenization", "normalization", "activations", "position_encoding", "attention"),
-    *("sparse_attention", "flash_attention", "kv_cache", "sampling"),
+# Every room of the library stands on a floor, and imports from its own and those below.
+FLOORS = {
+    "ground": {"", "shapes", "checks", "precision", "packaged", "gguf_format"},
+    "parts": {
+        *("tokenization", "normalization", "activations", "position_encoding", "attention"),
+        *("sparse_attention", "flash_attention", "kv_cache", "quantization", "sampling"),
+        *("training",),
+    },
+    "counting": {"model_cards", "accounting"},
+    "models": {"decoder", "pretrained"},
+    "book": {"book"},
 }
 CLAIM_MIME = "application/vnd.llmlib.claim+json"
 FILE_LINES, FUNCTION_LINES, CELL_LINES = 400, 40, 25
@@ -57,10 +65,17 @@ def dotted(path: Path) -> str:
 NAMES = {dotted(path): path for path in MODULES}
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A file's syntax tree."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """The modules of llmlib that a file imports, wherever in the file it does."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -68,7 +83,7 @@ def imports(path: Path) -> set[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.add(inner if inner in NAMES else str(node.module))
-    return {name for name in found if name in NAMES} - {dotted(path)}
+    return frozenset(name for name in found if name in NAMES) - {dotted(path)}
 
 
 def reaches(start: str) -> set[str]:
@@ -87,32 +102,82 @@ def room(name: str) -> str:
     return [*name.split("."), ""][1]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_imports_point_down_and_make_no_circle(name: str) -> None:
-    below = reaches(name)
-    assert name not in below, "imports itself in a circle"
-    rooms = {room(other) for other in below}
-    if room(name) != "book":
-        assert "book" not in rooms
-    if room(name) in PARTS:
-        assert not rooms & MODELS
+def floor(name: str) -> int:
+    """How high a module stands, from 0."""
+    return next(height for height, rooms in enumerate(FLOORS.values()) if room(name) in rooms)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_files_and_functions_are_short(name: str) -> None:
-    text = NAMES[name].read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= FILE_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            documented = ast.get_docstring(node) is not None and len(node.body) > 1
-            skipped = node.body[0].end_lineno - node.body[0].lineno + 1 if documented else 0
-            assert node.end_lineno - node.lineno + 1 - skipped <= FUNCTION_LINES, node.name
+def test_every_room_stands_on_one_floor() -> None:
+    placed = [one for rooms in FLOORS.values() for one in rooms]
+    assert sorted(placed) == sorted({room(name) for name in NAMES})
 
 
-@pytest.mark.parametrize("module", CONTRACT)
-def test_public_names_are_there(module: str) -> None:
-    loaded = importlib.import_module(module)
-    assert [name for name in CONTRACT[module] if not hasattr(loaded, name)] == []
+def test_imports_point_down_and_make_no_circle() -> None:
+    circles = [name for name in NAMES if name in reaches(name)]
+    upward = [
+        f"{name} imports {other}"
+        for name, path in NAMES.items() for other in imports(path)
+        if floor(other) > floor(name)
+    ]  # fmt: skip
+    assert (circles, upward) == ([], [])
+
+
+def length(node: Any) -> int:
+    """The lines of a function without its docstring."""
+    documented = ast.get_docstring(node) is not None and len(node.body) > 1
+    skipped = node.body[0].end_lineno - node.body[0].lineno + 1 if documented else 0
+    return int(node.end_lineno - node.lineno + 1 - skipped)
+
+
+def test_files_and_functions_are_short() -> None:
+    files = {name: len(path.read_text("utf-8").splitlines()) for name, path in NAMES.items()}
+    functions = {
+        f"{name}.{node.name}": length(node)
+        for name, path in NAMES.items() for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }  # fmt: skip
+    assert {name: lines for name, lines in files.items() if lines > FILE_LINES} == {}
+    assert {name: lines for name, lines in functions.items() if lines > FUNCTION_LINES} == {}
+
+
+def test_public_names_are_there() -> None:
+    missing = [
+        f"{module}.{name}"
+        for module, names in CONTRACT.items() for name in names
+        if not hasattr(importlib.import_module(module), name)
+    ]  # fmt: skip
+    assert missing == []
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Every name that a piece of code uses, as itself or behind a dot."""
+    walked = list(ast.walk(node))
+    plain = {part.id for part in walked if isinstance(part, ast.Name)}
+    return plain | {part.attr for part in walked if isinstance(part, ast.Attribute)}
+
+
+def held_equal() -> dict[str, bool]:
+    """For each `reference_x` of the library: whether one test uses it and the fast `x`."""
+    tests = [
+        names_in(node)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)
+    ]  # fmt: skip
+    plain = [
+        node.name
+        for path in MODULES for node in parsed(path).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("reference_")
+    ]  # fmt: skip
+    return {
+        name: any({name, name.removeprefix("reference_")} <= used for used in tests)
+        for name in plain
+    }
+
+
+def test_every_reference_is_held_equal_to_its_fast_form() -> None:
+    pairs = held_equal()
+    assert len(pairs) >= 4
+    assert [name for name, held in pairs.items() if not held] == []
 
 
 # --- notebooks ------------------------------------------------------------------------------

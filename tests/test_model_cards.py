@@ -12,6 +12,7 @@ from llmlib.activations import ACTIVATIONS, FeedForward, GatedFeedForward, match
 from llmlib.decoder import decoder_config
 from llmlib.model_cards import CARDS, MILESTONES, ModelCard, card, like, size_as_number
 from llmlib.pretrained import smollm2
+from tests.folding import for_each
 from tests.test_accounting import built, renamed
 
 BIB = Path(__file__).resolve().parent.parent / "chapters" / "references.bib"
@@ -68,7 +69,7 @@ def test_milestones_are_one_of_each_line_in_order() -> None:
     assert years == sorted(years)
 
 
-@pytest.mark.parametrize("name", CARDS)
+@for_each("name", CARDS)
 def test_card_is_consistent(name: str) -> None:
     one, c = CARDS[name], CARDS[name].config
     assert f"{{{one.source}," in BIB.read_text(encoding="utf-8")
@@ -106,7 +107,7 @@ def test_a_card_gives_its_quoted_size_as_a_number() -> None:
 # --- the counts -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CARDS)
+@for_each("name", CARDS)
 def test_counted_total_is_the_published_one(name: str) -> None:
     one = CARDS[name]
     if one.exact:
@@ -115,7 +116,7 @@ def test_counted_total_is_the_published_one(name: str) -> None:
         assert one.published_parameters == round(one.quoted_number)
 
 
-@pytest.mark.parametrize("name", CARDS)
+@for_each("name", CARDS)
 def test_more_than_a_percent_off_the_quoted_size_has_a_reason(name: str) -> None:
     one = CARDS[name]
     assert (abs(total(one) / one.quoted_number - 1) > 0.01) == bool(one.difference)
@@ -131,14 +132,14 @@ def test_decoders_that_are_refused_are_the_expected_ones() -> None:
     assert len(BUILDABLE) == 39
 
 
-@pytest.mark.parametrize("name", BUILDABLE)
+@for_each("name", BUILDABLE)
 def test_every_row_is_that_of_the_built_decoder(name: str) -> None:
     config = decoder_config(CARDS[name].config)
     counted = {row: count for row, count in parameters(CARDS[name].config).items() if count}
     assert counted == renamed(built(config), config)
 
 
-@pytest.mark.parametrize("name", [name for name in CARDS if CARDS[name].config.experts is None])
+@for_each("name", [name for name in CARDS if CARDS[name].config.experts is None])
 def test_feed_forward_is_that_of_the_built_block(name: str) -> None:
     c = CARDS[name].config
     block_class = GatedFeedForward if c.gated else FeedForward

@@ -11,6 +11,7 @@ from llmlib.book.widgets import Column, ModelExplorer
 from llmlib.book.widgets.base import static_script
 from llmlib.kv_cache import KVCache
 from llmlib.model_cards import CARDS, card
+from tests.folding import for_each
 
 ZOO = {entry.card.name: entry for entry in zoo()}
 
@@ -22,7 +23,7 @@ def test_every_card_is_there_oldest_first() -> None:
     assert [entry.card.name for entry in zoo([card("GPT-2"), card("GPT-1")])] == ["GPT-1", "GPT-2"]
 
 
-@pytest.mark.parametrize("name", ZOO)
+@for_each("name", ZOO)
 def test_counts_agree_with_what_was_published(name: str) -> None:
     entry = ZOO[name]
     if entry.card.exact:

@@ -7,6 +7,7 @@ import pytest
 
 from llmlib.book.timeline import Release, read_timeline, release
 from llmlib.model_cards import CARDS
+from tests.folding import for_each
 
 ROWS = read_timeline()
 CARD_OF = {
@@ -35,7 +36,7 @@ def test_rows_are_in_order_and_named_once() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@for_each("row", ROWS, ids=lambda row: row.name)
 def test_row_is_complete_and_plausible(row: Release) -> None:
     assert re.fullmatch(r"20(18|19|2[0-4])-(0[1-9]|1[0-2])", row.date)
     assert row.openness in ("open weights", "closed")
@@ -46,7 +47,7 @@ def test_row_is_complete_and_plausible(row: Release) -> None:
     assert f"{{{row.source}," in BIB.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", CARD_OF)
+@for_each("name", CARD_OF)
 def test_rows_agree_with_the_model_cards(name: str) -> None:
     row, one = release(name), CARDS[CARD_OF[name]]
     assert (int(row.date[:4]), row.family, row.source) == (one.year, one.config.family, one.source)

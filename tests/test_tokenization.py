@@ -182,8 +182,11 @@ def test_a_piece_of_100_000_letters(gpt2):
         assert gpt2.pieces(piece) == [piece]
         assert gpt2.decode(gpt2.encode(piece)) == piece
     part = letters[: 20 * LONG]
-    plain = reference_merge_by_rank(gpt2._spell(part), gpt2._ranks, gpt2._products)
-    assert gpt2.encode(part) == plain
+    number = {token: i for i, token in enumerate(gpt2.tokens)}
+    ranks = {(number[a], number[b]): rank for rank, (a, b) in enumerate(gpt2.merges)}
+    products = [number[a + b] for a, b in gpt2.merges]
+    spelled = [number[letter.encode()] for letter in part]
+    assert gpt2.encode(part) == reference_merge_by_rank(spelled, ranks, products)
 
 
 # --- both tokenizers -------------------------------------------------------------------------
@@ -304,13 +307,14 @@ def test_a_token_may_be_part_of_a_character(gpt2):
         gpt2.decode(ids[:1], errors="strict")
 
 
-def test_the_cache_is_bounded_and_changes_nothing(monkeypatch):
-    monkeypatch.setattr("llmlib.tokenization.base.CACHED_PIECES", 100)
+def test_the_cache_is_bounded_and_changes_nothing():
     tokenizer = ByteLevelBPETokenizer.train(TEXT, 280)
+    assert tokenizer.cache.most == 65_536
+    tokenizer.cache.most = 100
     words = [f" {number:x}" for number in range(450)]
     fresh = ByteLevelBPETokenizer.train(TEXT, 280)
     assert tokenizer.decode(tokenizer.encode("".join(words))) == "".join(words)
-    assert 0 < len(tokenizer._cache) <= 100
+    assert 0 < len(tokenizer.cache) <= 100
     assert tokenizer.encode(TEXT) == fresh.encode(TEXT)
 
 

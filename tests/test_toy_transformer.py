@@ -16,6 +16,7 @@ from llmlib.book.toy_transformer import (
     gradient_by_layer,
     random_tokens,
     stream_std_by_layer,
+    token_cosine,
     token_cosine_by_layer,
 )
 from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm, layer_norm
@@ -168,13 +169,12 @@ def test_gradient_by_layer_equals_backward_and_leaves_grad_alone():
     assert measured == pytest.approx([m.grad.norm().item() for m in ffn_output_matrices(model)])
 
 
-def test_token_cosine_of_hand_made_states(monkeypatch):
-    model = toy(n_layers=1)
+def test_token_cosine_of_hand_made_states():
     states = [torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]]), torch.ones(2, 3, 2)]
-    monkeypatch.setattr(model, "stream", lambda ids: states)
-    assert token_cosine_by_layer(model, torch.zeros(1, 3, dtype=torch.long)) == pytest.approx(
-        [1 / 3, 1.0]
-    )
+    assert [token_cosine(state) for state in states] == pytest.approx([1 / 3, 1.0])
+    model = toy(n_layers=1)
+    expected = [token_cosine(state) for state in model.stream(tokens())]
+    assert token_cosine_by_layer(model, tokens()) == expected
 
 
 def depth_law(placement, n_layers):

@@ -1,12 +1,14 @@
-"""A training run in a process of its own: by how much its resident memory grows at most.
+"""Training runs in processes of their own: by how much their resident memory grows at most.
 
-Run as a script by `tests/test_accounting_memory.py`: what a case is comes as JSON, the growth in
-bytes is printed. Pieces of 64 KiB and more are given back to the system as soon as they are freed
-(the environment says so to the allocator), so that what is resident is what is alive.
+Run as a script by `tests/test_accounting_memory.py`: the cases come as JSON on stdin, the growth of
+each in bytes is printed on a line. Every case is forked from this process, which has imported
+PyTorch but used none of it. Pieces of 64 KiB and more are given back to the system as soon as they
+are freed (the environment says so to the allocator), so that what is resident is what is alive.
 """
 
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,16 +50,26 @@ def run(config: dict[str, Any], batch: int, seq: int, checkpointing: bool) -> No
     train(model, batches, len(batches))
 
 
-def main() -> None:
+def measure(case: dict[str, Any]) -> None:
     """Train a tiny model, so that what is loaded on demand is loaded, then the one asked for."""
     torch.set_num_threads(1)
-    case = json.loads(sys.argv[1])
     tiny = {"dim": 32, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "ffn_dim": 64}
     run({**case["config"], **tiny, "vocab_size": 64}, 2, 16, case["checkpointing"])
     gc.collect()
     before = resident("VmRSS")
     run(**case)
-    print(resident("VmHWM") - before)
+    print(resident("VmHWM") - before, flush=True)
+
+
+def main() -> None:
+    """One fork a case, one after the other; a child's largest value begins at what it inherits."""
+    for case in json.load(sys.stdin):
+        process = os.fork()
+        if process == 0:
+            measure(case)
+            os._exit(0)
+        if os.waitpid(process, 0)[1] != 0:
+            sys.exit(f"{case} did not end well")
 
 
 if __name__ == "__main__":

@@ -176,14 +176,16 @@ def token_cosine_by_layer(
 
     1 means that every position holds the same direction: the tokens cannot be told apart.
     """
-    pairs = token_ids.shape[-1] * (token_ids.shape[-1] - 1)
-    cosines = []
-    for state in model.stream(token_ids):
-        unit = nn.functional.normalize(state, dim=-1, eps=1e-30)
-        gram = unit @ unit.transpose(-1, -2)
-        off_diagonal = gram.sum(dim=(-1, -2)) - gram.diagonal(dim1=-2, dim2=-1).sum(-1)
-        cosines.append((off_diagonal / pairs).mean().item())
-    return cosines
+    return [token_cosine(state) for state in model.stream(token_ids)]
+
+
+def token_cosine(state: Float[Tensor, "batch seq dim"]) -> float:
+    """Mean cosine between two different positions of a sequence."""
+    pairs = state.shape[-2] * (state.shape[-2] - 1)
+    unit = nn.functional.normalize(state, dim=-1, eps=1e-30)
+    gram = unit @ unit.transpose(-1, -2)
+    off_diagonal = gram.sum(dim=(-1, -2)) - gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return (off_diagonal / pairs).mean().item()
 
 
 def _wrapper(

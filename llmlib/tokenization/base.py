@@ -27,17 +27,20 @@ def refuse_lone_surrogates(text: str) -> None:
         raise ValueError(f"lone surrogate {place} of the text: UTF-8 cannot express it") from None
 
 
-class _PieceCache(dict[str, tuple[int, ...]]):
-    """Piece -> ids, filled as pieces are met; full, it is emptied, so that it follows the text."""
+class PieceCache(dict[str, tuple[int, ...]]):
+    """Piece -> ids, filled as pieces are met; full, it is emptied, so that it follows the text.
 
-    def __init__(self, encode_piece: Callable[[str], list[int]]) -> None:
+    `most` says how many it holds.
+    """
+
+    def __init__(self, encode_piece: Callable[[str], list[int]], most: int = CACHED_PIECES) -> None:
         super().__init__()
-        self.encode_piece = encode_piece
+        self.encode_piece, self.most = encode_piece, most
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
         ids = tuple(self.encode_piece(piece))
         if len(piece) <= CACHED_LETTERS:
-            if len(self) >= CACHED_PIECES:
+            if len(self) >= self.most:
                 self.clear()
             self[piece] = ids
         return ids
@@ -73,7 +76,7 @@ class MergeTokenizer(ABC, Generic[Symbol]):
         self._special = _special_pattern(list(self.special_tokens))
         self._ids: dict[Symbol, int] = _number(self.tokens, self.special_tokens)
         self._ranks, self._products = _rank(self.merges, self._ids)
-        self._cache = _PieceCache(self._encode_piece)
+        self.cache = PieceCache(self._encode_piece)
 
     @abstractmethod
     def _spell(self, piece: str) -> list[int]:
@@ -123,7 +126,7 @@ class MergeTokenizer(ABC, Generic[Symbol]):
 
     def _encode_plain(self, text: str) -> list[int]:
         # As long as the cache knows the pieces, no Python runs once a piece.
-        return list(chain.from_iterable(map(self._cache.__getitem__, self._split(text))))
+        return list(chain.from_iterable(map(self.cache.__getitem__, self._split(text))))
 
     def _encode_piece(self, piece: str) -> list[int]:
         return merge_by_rank(self._spell(piece), self._ranks, self._products)

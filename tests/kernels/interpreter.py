@@ -63,14 +63,14 @@ def patch_once() -> None:
     It wraps every builtin anew whenever one kernel function calls another, which takes most of its
     time. The patch is then left in place: this process runs nothing but the interpreter.
     """
-    patch = interpreter._patch_lang  # of the names `tl` and `tl.core` that a function can see
+    rename = interpreter._patch_lang  # of the names `tl` and `tl.core` that a function can see
     patched: set[frozenset[int]] = set()
 
     def first_time(function: Any) -> Any:
         seen = frozenset(id(x) for x in function.__globals__.values() if x in (tl, tl.core))
         if seen not in patched:
             patched.add(seen)
-            patch(function)
+            rename(function)
         return interpreter._LangPatchScope()  # nothing to restore
 
     interpreter._patch_lang = first_time

@@ -13,6 +13,13 @@ from torch import Tensor
 
 from tests.kernels.cases import Case
 
+
+class OnCuda(torch.Tensor):
+    """A tensor that says it lies on a GPU."""
+
+    is_cuda = True  # type: ignore[assignment]
+
+
 Check = Callable[[], str | None]
 NAMED: dict[str, Check] = {}
 SIGHT = [{"causal": True}, {"window": 7}, {"causal": True, "window": 7}]
@@ -304,6 +311,8 @@ def the_operator_obeys_pytorch() -> str | None:
 @named
 def the_dispatcher_hands_over() -> str | None:
     """`flash_attention` and packed texts with the engine that cannot run here, as on a GPU."""
+    from unittest import mock
+
     from llmlib import flash_attention as package
     from tests.kernels.worker import Inputs
 
@@ -316,11 +325,17 @@ def the_dispatcher_hands_over() -> str | None:
         *package.flash_attention(*given, **options, engine="blocked"),
         *package.flash_attention_packed(*packed, offsets, **options, engine="blocked"),
     ]
-    package.choose_engine = lambda *_: "triton"  # type: ignore[attr-defined]
-    found = [
-        *package.flash_attention(*given, **options),
-        *package.flash_attention_packed(*packed, offsets, **options),
-    ]
+    # Queries that say they lie on a GPU: with engine "auto" Triton then takes the call.
+    given[0], packed = given[0].as_subclass(OnCuda), (packed[0].as_subclass(OnCuda), *packed[1:])
+    # Under capture no tiles are timed, which takes a GPU.
+    with (
+        mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0)),
+        mock.patch.object(torch.cuda, "is_current_stream_capturing", return_value=True),
+    ):
+        found = [
+            *package.flash_attention(*given, **options),
+            *package.flash_attention_packed(*packed, offsets, **options),
+        ]
     off = [float((x - y).abs().max()) for x, y in zip(found, expected, strict=True)]
     return None if max(off) < 1e-5 else f"off by {off}"
 
@@ -343,9 +358,8 @@ def only_the_lse_is_used() -> str | None:
 @named
 def decoding_splits_the_cache() -> str | None:
     """Few queries and a long cache go to the split kernel, with a window or a cap as well."""
-    from unittest import mock
-
     from llmlib.flash_attention import launch
+    from llmlib.flash_attention.tiles import Tiles
     from tests.kernels.reference import FORWARD, ratio, with_gradient
     from tests.kernels.worker import Inputs
 
@@ -356,13 +370,15 @@ def decoding_splits_the_cache() -> str | None:
         Case((3, 290), window=50, alibi=True, seed=4),
     ):
         inputs = Inputs(case)
-        with mock.patch.object(launch, "decode", wraps=launch.decode) as used:
-            found = attention(
-                inputs.q, inputs.k, inputs.v, inputs.slopes, causal=case.causal,
-                window=case.window, scale=inputs.options.scale, softcap=case.softcap,
-            )  # fmt: skip
-        if used.call_count != 1:
-            return f"{case.name}: the decoding kernel ran {used.call_count} times"
+        found = attention(
+            inputs.q, inputs.k, inputs.v, inputs.slopes, causal=case.causal,
+            window=case.window, scale=inputs.options.scale, softcap=case.softcap,
+        )  # fmt: skip
+        # To the bit what the split kernel gives, whose sums are in another order than `forward`'s.
+        if (other := differences(list(found), list(launch.decoded(inputs.problem())))) is not None:
+            return f"{case.name}: not by the decoding kernel: {other}"
+        if torch.equal(found[0], launch.forward(inputs.problem(), Tiles(32, 32))[0]):
+            return f"{case.name}: both kernels give the same bits: nothing was told apart"
         about = ([inputs.q, inputs.k, inputs.v], inputs.slopes, case, inputs.d_out, inputs.d_lse)
         exact, naive = (with_gradient(*about, kind) for kind in (torch.float64, inputs.q.dtype))
         shares = [ratio(x, *two, FORWARD) for x, *two in zip(found, exact, naive, strict=False)]

@@ -13,6 +13,7 @@ import transformers
 
 from llmlib.accounting import parameters
 from llmlib.model_cards import CARDS, ModelConfig
+from tests.folding import for_each
 
 EXACT = [name for name, one in CARDS.items() if one.exact]
 # What a parameter belongs to, by its name: the first pattern that is found counts.
@@ -242,7 +243,7 @@ def test_every_card_with_public_weights_is_compared() -> None:
     assert all(name.startswith(tuple(BUILDERS)) for name in EXACT)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@for_each("name", EXACT)
 def test_every_component_is_that_of_transformers(name: str) -> None:
     found = grouped(reference_model(name))
     assert sum(found.values()) == CARDS[name].published_parameters

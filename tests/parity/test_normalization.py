@@ -11,6 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from llmlib.normalization import LayerNorm, RMSNorm, layer_norm, rms_norm
+from tests.folding import for_each
 
 ULPS = {torch.float64: 4, torch.float32: 4, torch.bfloat16: 1, torch.float16: 1}
 GRADIENT_ULPS = {torch.float64: 8, torch.float32: 8, torch.bfloat16: 2, torch.float16: 2}
@@ -38,9 +39,9 @@ def layer_norm_scale(x, weight, bias):
     return largest + (0.0 if bias is None else bias.abs().max().double())
 
 
-@pytest.mark.parametrize("dtype", ULPS)
-@pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("shift", SHIFTS)
+@for_each("dtype", ULPS)
+@for_each("dim", DIMS)
+@for_each("shift", SHIFTS)
 def test_layer_norm_equals_torch(dim, dtype, shift):
     x, weight, bias = inputs(dim, dtype, shift)
     mine, reference = layer_norm(x, weight, bias), F.layer_norm(x, (dim,), weight, bias, 1e-5)
@@ -48,9 +49,9 @@ def test_layer_norm_equals_torch(dim, dtype, shift):
     assert ulps(mine, reference, layer_norm_scale(x, weight, bias)) <= ULPS[dtype]
 
 
-@pytest.mark.parametrize("dtype", ULPS)
-@pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("shift", SHIFTS)
+@for_each("dtype", ULPS)
+@for_each("dim", DIMS)
+@for_each("shift", SHIFTS)
 def test_rms_norm_equals_torch(dim, dtype, shift):
     """PyTorch multiplies by the weight before it rounds, Llama after: half types differ by that."""
     x, weight, _ = inputs(dim, dtype, shift)
@@ -76,9 +77,9 @@ def gradients(function, *tensors):
     return torch.autograd.grad(out, tensors, upstream)
 
 
-@pytest.mark.parametrize("dtype", GRADIENT_ULPS)
-@pytest.mark.parametrize("dim", [2, 7, 64, 576])
-@pytest.mark.parametrize("kind", ["layer", "rms"])
+@for_each("dtype", GRADIENT_ULPS)
+@for_each("dim", [2, 7, 64, 576])
+@for_each("kind", ["layer", "rms"])
 def test_gradients_equal_torch(dim, dtype, kind):
     """Judged against float64, as PyTorch's own are: never worse by more than a few ulp."""
     tensors = inputs(dim, dtype)

@@ -20,6 +20,7 @@ from llmlib.position_encoding import (
     rotate,
     t5_bucket,
 )
+from tests.folding import for_each
 
 SCALINGS = {
     "linear": {"factor": 3.0},
@@ -38,9 +39,9 @@ SCALINGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SCALINGS)
-@pytest.mark.parametrize("base", [10_000.0, 500_000.0])
-@pytest.mark.parametrize("head_dim", [12, 64, 128])
+@for_each("name", SCALINGS)
+@for_each("base", [10_000.0, 500_000.0])
+@for_each("head_dim", [12, 64, 128])
 def test_frequencies_and_amplitude(name, base, head_dim):
     scaling = {"rope_type": name.split()[0].strip(","), **SCALINGS[name]}
     config = LlamaConfig(

@@ -1,5 +1,6 @@
 """llmlib.tokenization against tiktoken and tokenizers: the same ids, the same merges."""
 
+import json
 import os
 import random
 import unicodedata
@@ -147,7 +148,7 @@ def test_tokenizers_reads_what_was_trained(tmp_path, kind, options):
     assert kind.load(tmp_path / "theirs.json").encode(sample, allow_special=True) == ids
 
 
-def test_merges_are_those_of_tokenizers():
+def test_merges_are_those_of_tokenizers(tmp_path):
     text = kjv_text()[:1_000_000] + emoji_and_cjk()[:20_000]
     trainer = trainers.BpeTrainer(
         vocab_size=1500,
@@ -160,7 +161,9 @@ def test_merges_are_those_of_tokenizers():
     mine = ByteLevelBPETokenizer.train(text, 1500)
     vocabulary = reference.get_vocab()
     reference_ids = reference.encode(text[:50_000]).ids
-    assert vocabulary == mine._vocabulary()
+    mine.save(tmp_path)
+    saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert vocabulary == saved["model"]["vocab"]
     assert reference_ids == mine.encode(text[:50_000])
 
 
