@@ -32,7 +32,7 @@ def displayed() -> Iterator[CapturedIO]:
         yield captured
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_threads() -> Iterator[None]:
     """PyTorch with two threads, whatever the machine has: engines then share out their work."""
     import torch

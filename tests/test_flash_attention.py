@@ -25,6 +25,8 @@ from llmlib.position_encoding import alibi_bias, alibi_slopes
 from llmlib.pretrained import smollm2
 from tests.flash_cases import check_against_naive, drawn, naive
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 
 @pytest.fixture(params=["one tile", "many tiles"])
 def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -14,6 +14,8 @@ from llmlib.flash_attention import blocked, flash_attention, one_tile
 from llmlib.position_encoding import alibi_slopes
 from tests.flash_cases import check_against_naive, drawn, pairwise_cases
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 CHOICES: dict[str, list[Any]] = {
     "head_dim": [16, 32, 40, 59, 64, 80, 96, 111, 128, 192, 256],
     "sizes": [
