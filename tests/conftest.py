@@ -1,6 +1,7 @@
-"""Shared by all tests: where the book is, and the same random numbers for each."""
+"""Shared by all tests: where the book is, the same random numbers for each, and their order."""
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,26 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that would download fails
 # A busy machine is no bug: no example has a time limit.
 hypothesis.settings.register_profile("book", deadline=None)
 hypothesis.settings.load_profile("book")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--shuffle 7` runs the files, and the tests in each, in another order."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run tests in a random order")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a file stay together, since what a file's tests share is made once."""
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        return
+    draw, files = random.Random(seed), {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    groups = list(files.values())
+    draw.shuffle(groups)
+    for group in groups:
+        draw.shuffle(group)
+    items[:] = [item for group in groups for item in group]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """How `make test` counts, what it runs side by side, and that nothing is left running."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -7,10 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
+from tests.conftest import pytest_collection_modifyitems
 from tests.run import report
 from tests.schedule import ROOT, Job, Result, Stage, ordered, run_all
 from tests.stages import STAGES
@@ -100,6 +104,24 @@ def test_report_ends_with_the_count_and_names_what_failed(
     assert "  two: c::d" in text
     assert report({"one": Result(passed=2)}) == 0
     assert report({"one": Result()}) == 1, "nothing passed: nothing was tested"
+
+
+def test_another_order_keeps_the_tests_of_a_file_together() -> None:
+    def ordered_by(seed: int | None) -> list[tuple[str, int]]:
+        items: list[Any] = [
+            SimpleNamespace(path=path, number=n) for path in "abcd" for n in range(9)
+        ]
+        config: Any = SimpleNamespace(getoption=lambda name: {"--shuffle": seed}[name])
+        pytest_collection_modifyitems(config, items)
+        return [(item.path, item.number) for item in items]
+
+    plain, first = ordered_by(None), ordered_by(1)
+    assert plain == sorted(plain)
+    assert first != plain
+    assert sorted(first) == plain
+    assert first == ordered_by(1)
+    assert first != ordered_by(2)
+    assert len([path for path, _ in itertools.groupby(first, key=lambda one: one[0])]) == 4
 
 
 # --- side by side -----------------------------------------------------------------------------
