@@ -65,6 +65,13 @@ class Names(ast.NodeVisitor):
             self.own.add(node.attr)
         self.generic_visit(node)
 
+    def visit_Assign(self, node: ast.Assign) -> None:
+        """`other = module.Class` is the same by another name."""
+        if isinstance(node.value, ast.Name | ast.Attribute) and self.origin(node.value):
+            plain = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            self.source.update(dict.fromkeys(plain, str(self.origin(node.value))))
+        self.generic_visit(node)
+
     def origin(self, node: ast.AST, through_calls: bool = True) -> str | None:
         """The package that an expression such as `a.b.c` starts from; None: a local value."""
         return self.source.get(root(node, through_calls))
@@ -102,7 +109,7 @@ def patches(call: ast.Call, names: Names) -> bool:
     """Whether a call replaces something of ours."""
     whole, last = ast.unparse(call.func), ast.unparse(call.func).rpartition(".")[2]
     mocks = last == "patch" or (last in MOCKS and ".patch." in f".{whole}")
-    if mocks or (last in SETTERS and "monkeypatch" in whole.lower()):
+    if mocks or (last in SETTERS and "." in whole):
         return patched(call, names)
     if whole in ("setattr", "delattr"):
         return is_ours(names.origin(call.args[0]))
@@ -116,10 +123,13 @@ def imports_private(node: ast.ImportFrom) -> bool:
     return is_ours(node.module) and any(map(is_private, parts))
 
 
-def touches(node: ast.Attribute, names: Names) -> bool:
-    """Whether a private name of ours is read, or any name of ours is set."""
-    if isinstance(node.ctx, ast.Store | ast.Del) and is_ours(names.origin(node, False)):
-        return True
+def sets(node: ast.Attribute | ast.Subscript, names: Names) -> bool:
+    """Whether `module.NAME`, `Class.name` or `TABLE["key"]` of ours is set or deleted."""
+    return isinstance(node.ctx, ast.Store | ast.Del) and is_ours(names.origin(node, False))
+
+
+def is_inside(node: ast.Attribute, names: Names) -> bool:
+    """Whether a private name of ours is read."""
     own = root(node) in ("self", "cls") and node.attr in names.own
     return is_private(node.attr) and node.attr in private_names() and not own
 
@@ -133,7 +143,8 @@ def offences(source: str) -> list[str]:
         for node in ast.walk(tree)
         if (isinstance(node, ast.Call) and patches(node, names))
         or (isinstance(node, ast.ImportFrom) and imports_private(node))
-        or (isinstance(node, ast.Attribute) and touches(node, names))
+        or (isinstance(node, ast.Attribute | ast.Subscript) and sets(node, names))
+        or (isinstance(node, ast.Attribute) and is_inside(node, names))
     ]
     return [f"{node.lineno}: {ast.unparse(node)}" for node in found]
 
@@ -172,6 +183,11 @@ FORBIDDEN = [
     "def test(monkeypatch):\n    monkeypatch.setattr('llmlib.gguf_format.PIECE', 100)",
     "from llmlib.flash_attention import blocked\ndef test(monkeypatch):\n"
     "    monkeypatch.setattr(blocked, 'KEYS', 8)",
+    "from llmlib.flash_attention import blocked\nimport pytest\n"
+    "with pytest.MonkeyPatch.context() as m:\n    m.setattr(blocked, 'KEYS', 8)",
+    "from llmlib.flash_attention import blocked\nother = blocked\nother.KEYS = 8",
+    "from llmlib.model_cards import CARDS\nCARDS['mine'] = None",
+    "from unittest.mock import patch\n@patch('llmlib.decoder.generate')\ndef test(): ...",
     "import llmlib.training\nsetattr(llmlib.training, 'train', None)",
     "from llmlib.flash_attention import blocked\nblocked.KEYS = 8",
     "from llmlib.kv_cache import KVCache\nKVCache.layer = None",
