@@ -225,8 +225,9 @@ class _Schedule:
                     done = wait(self.running, EVERY, FIRST_COMPLETED).done
                     for future in done:
                         self._end(future)
-                    if not done:
-                        self._say(", ".join(job.progress() for job in self.running.values()))
+                    jobs = self.running.values()
+                    if not done and not any(job.live for job in jobs):
+                        self._say(", ".join(job.progress() for job in jobs))
             except BaseException:
                 self.waiting.clear()
                 for job in self.running.values():

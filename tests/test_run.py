@@ -260,3 +260,16 @@ def test_an_interrupt_ends_all_that_was_started(tmp_path: Path) -> None:
     assert runner.wait(timeout=120) == 130
     assert psutil.wait_procs(started, timeout=30)[1] == []
     assert not any("second" in log.read_text() for log in logs)
+
+
+def test_shapes_are_checked_if_they_are_asked_to_be(request: pytest.FixtureRequest) -> None:
+    """In whatever process this runs: a worker of pytest-xdist must have the hook as well."""
+    import jaxtyping
+    import torch
+
+    from llmlib.normalization import rms_norm
+
+    asked = request.config.getoption("--jaxtyping-packages") is not None
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError)) as wrong:
+        rms_norm(torch.ones(2, 3), torch.ones(4))
+    assert isinstance(wrong.value, jaxtyping.TypeCheckError) == asked
