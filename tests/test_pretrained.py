@@ -17,7 +17,7 @@ from llmlib.gguf_format import GGUFFile
 from llmlib.pretrained import load, load_gguf
 from llmlib.pretrained.assemble import assemble
 from llmlib.pretrained.gguf_models import gguf_config, gguf_rules, unpermute
-from llmlib.pretrained.huggingface import FAMILIES
+from llmlib.pretrained.huggingface import configure
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2,
@@ -68,18 +68,20 @@ def test_llama_settings(tmp_path):
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 9.0}}, 9.0, None),
         ({"rope_theta": 7.0, "rope_scaling": None}, 7.0, None),
         ({"rope_theta": 7.0, "rope_scaling": {"type": "linear", "factor": 2.0}}, 7.0,
-         {"type": "linear", "factor": 2.0}),
+         {"rope_type": "linear", "factor": 2.0}),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": 2.0}}, 9.0,
-         {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 40}),
+         {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 40,
+          "truncate": True}),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": None,
                               "original_max_position_embeddings": 10}}, 9.0,
-         {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10}),
+         {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10,
+          "truncate": True}),
         ({}, 10_000.0, None),
     ],
 )  # fmt: skip
 def test_rope_of_both_generations(settings, base, scaling):
     plain = {key: value for key, value in LLAMA.items() if key != "rope_theta"}
-    found = FAMILIES["llama"][0]({**plain, **settings})
+    found = configure("llama", {**plain, **settings})
     assert (found.rope_base, found.rope_scaling) == (base, scaling)
 
 
@@ -95,7 +97,7 @@ def test_rope_of_both_generations(settings, base, scaling):
     ],
 )
 def test_windows(kind, settings, window):
-    assert FAMILIES[kind][0]({**LLAMA, **settings}).window == window
+    assert configure(kind, {**LLAMA, **settings}).window == window
 
 
 def test_deepseek_settings():
@@ -103,7 +105,7 @@ def test_deepseek_settings():
              "qk_nope_head_dim": 6, "v_head_dim": 5}  # fmt: skip
     dense = ({"n_routed_experts": None}, {"first_k_dense_replace": 2})
     for settings in dense:
-        found = FAMILIES["deepseek_v2"][0]({**plain, **settings})
+        found = configure("deepseek_v2", {**plain, **settings})
         assert found.latent == LatentSizes(8, 2, 6, 5, None)
         assert (found.rope_layout, found.head_dim, found.n_kv_heads) == ("interleaved", 8, 6)
 
@@ -169,7 +171,7 @@ def test_settings_that_are_not_supported(tmp_path, changes, named):
 )  # fmt: skip
 def test_settings_of_other_families(kind, settings, named):
     with pytest.raises(ValueError, match=named):
-        FAMILIES[kind][0]({**LLAMA, **settings})
+        configure(kind, {**LLAMA, **settings})
 
 
 @pytest.mark.bad_input
