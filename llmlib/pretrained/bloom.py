@@ -6,7 +6,7 @@ import torch
 
 from llmlib.decoder import DecoderConfig
 from llmlib.pretrained.assemble import Rule
-from llmlib.pretrained.family import EVERYWHERE, Family, both, head
+from llmlib.pretrained.family import EVERYWHERE, Family, both, head, head_width
 from llmlib.pretrained.settings import (
     FLAG,
     POSITIVE,
@@ -47,6 +47,7 @@ def _config(settings: Settings) -> DecoderConfig:
         dim=settings["hidden_size"],
         n_layers=settings["n_layer"],
         n_heads=settings["n_head"],
+        head_dim=head_width(settings, "hidden_size", "n_head"),
         context=settings["seq_length"],
         norm="layer",
         norm_eps=settings["layer_norm_epsilon"],
@@ -86,7 +87,7 @@ def _rules(config: DecoderConfig, prefix: str) -> list[Rule]:
     return rules + head(config)
 
 
-def _of_eachhead(x: torch.Tensor, n_heads: int, n: int) -> torch.Tensor:
+def _of_each_head(x: torch.Tensor, n_heads: int, n: int) -> torch.Tensor:
     """Rows lie as (head, query | key | value, head_dim): those of query, key or value."""
     return x.unflatten(0, (n_heads, 3, -1))[:, n].flatten(0, 1)
 

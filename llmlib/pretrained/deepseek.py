@@ -5,6 +5,7 @@ from functools import partial
 import torch
 
 from llmlib.attention import LatentSizes
+from llmlib.checks import check_even
 from llmlib.decoder import DecoderConfig
 from llmlib.pretrained.assemble import Rule
 from llmlib.pretrained.family import Family, both
@@ -38,7 +39,8 @@ def _config(settings: Settings) -> DecoderConfig:
     if settings["n_routed_experts"] and dense < layers:
         raise ValueError(
             f"layers from {dense} on (first_k_dense_replace) have routed experts, expected dense "
-            f"layers alone: first_k_dense_replace {layers} or more, or n_routed_experts null"
+            f"layers alone: first_k_dense_replace {layers} (num_hidden_layers) or more, or "
+            "n_routed_experts null"
         )
     heads, kv_heads = settings["num_attention_heads"], settings["num_key_value_heads"]
     if kv_heads not in (None, heads):
@@ -46,6 +48,7 @@ def _config(settings: Settings) -> DecoderConfig:
             f"num_key_value_heads is {kv_heads}, expected {heads} as num_attention_heads: latent "
             "attention has a key for each head"
         )
+    check_even("qk_rope_head_dim", settings["qk_rope_head_dim"], "RoPE rotates pairs")
     sizes = LatentSizes(
         kv_rank=settings["kv_lora_rank"],
         rope_dim=settings["qk_rope_head_dim"],

@@ -134,6 +134,15 @@ def activation(settings: Settings, key: str) -> str:
     return _ACTIVATIONS[name]
 
 
+def head_width(settings: Settings, width: str, heads: str) -> int:
+    """What each head has of the model's width."""
+    if settings[width] % settings[heads]:
+        raise ValueError(
+            f"{width} is {settings[width]}, expected a multiple of {heads}, {settings[heads]}"
+        )
+    return int(settings[width] // settings[heads])
+
+
 def both(parameter: str, tensor: str, bias: bool = True) -> list[Rule]:
     """The rules of a weight and, where there is one, its bias."""
     names = ("weight", "bias") if bias else ("weight",)

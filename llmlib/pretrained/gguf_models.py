@@ -56,16 +56,21 @@ def load_gguf(
             setting, storage type or tokenizer that is not known, a setting that the models here do
             not have, tensors that are missing, left over or of another shape, another dtype.
     """
-    dtype, file = weights_dtype(dtype), GGUFFile(path)
-    config = gguf_config(file)
+    file = GGUFFile(path)
+    model = gguf_model(file, dtype)
+    return model, ByteLevelBPETokenizer.from_gguf_metadata(file.settings, file.path)
+
+
+def gguf_model(file: GGUFFile, dtype: torch.dtype | str = torch.float32) -> Decoder:
+    """The model of a GGUF file, whatever its tokenizer; it raises what `load_gguf` raises."""
+    dtype, config = weights_dtype(dtype), gguf_config(file)
     try:
         check_sizes(config, file)
         model = empty_decoder(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{file.path}: {error}") from None
     rules = gguf_rules(config, permuted=file.settings["general.architecture"] == "llama")
-    model = fill(model, file, rules, lambda name: False, dtype)
-    return model, ByteLevelBPETokenizer.from_gguf_metadata(file.settings, file.path)
+    return fill(model, file, rules, lambda name: False, dtype)
 
 
 def gguf_config(file: GGUFFile) -> DecoderConfig:

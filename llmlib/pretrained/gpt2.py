@@ -6,7 +6,7 @@ import torch
 
 from llmlib.decoder import DecoderConfig
 from llmlib.pretrained.assemble import Rule
-from llmlib.pretrained.family import EVERYWHERE, Family, activation, both, head
+from llmlib.pretrained.family import EVERYWHERE, Family, activation, both, head, head_width
 from llmlib.pretrained.settings import (
     FLAG,
     POSITIVE,
@@ -48,6 +48,7 @@ def _config(settings: Settings) -> DecoderConfig:
         dim=settings["n_embd"],
         n_layers=settings["n_layer"],
         n_heads=settings["n_head"],
+        head_dim=head_width(settings, "n_embd", "n_head"),
         ffn_dim=settings["n_inner"],
         context=settings["n_positions"],
         norm="layer",

@@ -4,7 +4,7 @@ from typing import Any
 
 from llmlib.decoder import DecoderConfig
 from llmlib.pretrained.assemble import Rule
-from llmlib.pretrained.family import EVERYWHERE, Family, activation, both, head
+from llmlib.pretrained.family import EVERYWHERE, Family, activation, both, head, head_width
 from llmlib.pretrained.rope_settings import ROPE, context, rope
 from llmlib.pretrained.settings import (
     COUNT,
@@ -48,6 +48,7 @@ QWEN2_SETTINGS: Table = {
     **SETTINGS,
     **_WITHOUT_BIASES,  # those of queries, keys and values are there whatever the settings say
     "num_key_value_heads": Used(SIZE, 32, null=True),
+    "head_dim": Used(SIZE, None),
     "max_position_embeddings": Used(SIZE, 32_768),
     "use_sliding_window": Used(FLAG, False),
     "sliding_window": Used(COUNT, 4096, null=True),
@@ -65,14 +66,20 @@ def llama_config(settings: Settings, **changes: Any) -> DecoderConfig:
     """Llama's; in `changes` what a relative does differently."""
     base, scaling = rope(settings)
     heads = settings["num_attention_heads"]
+    kv_heads = settings["num_key_value_heads"] or heads
+    if heads % kv_heads:
+        raise ValueError(
+            f"num_key_value_heads is {kv_heads}, expected a divisor of num_attention_heads, {heads}"
+        )
+    head_dim = settings["head_dim"] or head_width(settings, "hidden_size", "num_attention_heads")
     biases = bool(settings.get("attention_bias"))
     fields: dict[str, Any] = {
         "vocab_size": settings["vocab_size"],
         "dim": settings["hidden_size"],
         "n_layers": settings["num_hidden_layers"],
         "n_heads": heads,
-        "n_kv_heads": settings["num_key_value_heads"] or heads,
-        "head_dim": settings["head_dim"] or settings["hidden_size"] // heads,
+        "n_kv_heads": kv_heads,
+        "head_dim": head_dim,
         "ffn_dim": settings["intermediate_size"],
         "context": context(settings["max_position_embeddings"], scaling),
         "norm": "rms",
@@ -105,30 +112,29 @@ def _qwen3_config(settings: Settings) -> DecoderConfig:
 
 def _qwen_window(settings: Settings) -> int | None:
     """The window of all layers; Qwen's configurations may give one to some layers only."""
-    layers, given = settings["num_hidden_layers"], settings["layer_types"]
+    layers, kinds = settings["num_hidden_layers"], settings["layer_types"]
     window = settings["sliding_window"] if settings["use_sliding_window"] else None
-    first = layers if window is None else settings["max_window_layers"]
-    kinds = (
-        given
-        if given is not None
-        else ["sliding_attention" if i >= first else "full_attention" for i in range(layers)]
-    )
-    if len(kinds) != layers or set(kinds) - {"sliding_attention", "full_attention"}:
+    if kinds is None:  # then layers from max_window_layers on have the window
+        first = layers if window is None else settings["max_window_layers"]
+        kinds = ["sliding_attention"] * (first < layers) + ["full_attention"] * (first > 0)
+    elif len(kinds) != layers or set(kinds) - {"sliding_attention", "full_attention"}:
         raise ValueError(
-            f"layer_types is {kinds}, expected sliding_attention or full_attention for each of "
-            f"{layers} layers"
+            f"layer_types is {kinds}, expected sliding_attention or full_attention for each of the "
+            f"{layers} layers (num_hidden_layers)"
         )
     if len(set(kinds)) > 1:
         raise ValueError(
-            f"layer_types is {kinds}, with a sliding_window for layers from max_window_layers on: "
-            "some layers have a window and others none, expected the same for all"
+            f"layer_types is {settings['layer_types']} and max_window_layers is "
+            f"{settings['max_window_layers']}: some layers have a window and others none, expected "
+            f"the same for all {layers}"
         )
     if kinds[0] == "full_attention":
         return None
     if not window:
         raise ValueError(
-            f"layer_types is {kinds} where sliding_window is {settings['sliding_window']} and "
-            f"use_sliding_window {settings['use_sliding_window']}, expected a window above 0"
+            f"layer_types is {settings['layer_types']} where sliding_window is "
+            f"{settings['sliding_window']} and use_sliding_window {settings['use_sliding_window']}, "
+            "expected a window above 0"
         )
     return int(window)
 

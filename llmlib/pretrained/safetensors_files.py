@@ -161,7 +161,7 @@ def _check_entry(path: Path, name: str, entry: Any, room: int) -> None:
     if not isinstance(entry, dict) or set(entry) != set(keys):
         raise ValueError(f"{path}: tensor {name!r} is {entry!r}, expected {', '.join(keys)}")
     kind, shape, offsets = (entry[key] for key in keys)
-    if kind not in BITS:
+    if not isinstance(kind, str) or kind not in BITS:
         raise ValueError(
             f"{path}: tensor {name!r} has dtype {kind!r}, expected one of {', '.join(BITS)}"
         )

@@ -62,13 +62,18 @@ class Used:
     default: Any = _REQUIRED  # the value where the file has none; without one, it must have it
     null: bool = False  # whether null is a value too; it is read as None
 
+    @property
+    def required(self) -> bool:
+        """Whether a file must have it."""
+        return self.default is _REQUIRED
+
     def read(self, value: Any) -> Any:
         if value is None and self.null:
             return None
         if not self.kind.fits(value):
             alternative = ", or null" if self.null else ""
             raise _Unexpected(self.kind.expected + alternative)
-        return value
+        return float(value) if self.kind in (NUMBER, POSITIVE) else value
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def read_settings(found: Mapping[str, Any], table: Table, of: str) -> Settings:
             except _Unexpected as error:
                 raise ValueError(f"{key} is {_spelled(values[key])}, expected {error}") from None
         elif isinstance(entry, Used):
-            if entry.default is _REQUIRED:
+            if entry.required:
                 raise ValueError(f"{key} is missing, expected {entry.kind.expected}")
             settings[key] = entry.default
     return settings
