@@ -87,7 +87,7 @@ def config(architecture="llama", outside=None, **more):
     name, shape = "token_embd.weight", (61, 64)
     file = SimpleNamespace(
         settings={"general.architecture": architecture, **settings, **(outside or {})},
-        path="f.gguf", entries={name: None}, shapes={name: shape},
+        path="f.gguf", shapes={name: shape},
     )  # fmt: skip
     return gguf_config(file)
 

@@ -6,6 +6,7 @@ and key matrices; here they are put back. Left as they are, short prompts still 
 
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -73,7 +74,19 @@ def gguf_model(file: GGUFFile, dtype: torch.dtype | str = torch.float32) -> Deco
     return fill(model, file, rules, lambda name: False, dtype)
 
 
-def gguf_config(file: GGUFFile) -> DecoderConfig:
+@runtime_checkable
+class Described(Protocol):
+    """What a model's configuration is read from: a `GGUFFile`, or its tables without the file."""
+
+    settings: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def path(self) -> Path | str:
+        """The file, for the errors."""
+
+
+def gguf_config(file: Described) -> DecoderConfig:
     """The decoder's configuration, from the file's settings.
 
     Raises:
@@ -90,7 +103,7 @@ def gguf_config(file: GGUFFile) -> DecoderConfig:
         raise ValueError(f"{file.path}: {error}") from None
 
 
-def _config(settings: Settings, file: GGUFFile, kind: str) -> DecoderConfig:
+def _config(settings: Settings, file: Described, kind: str) -> DecoderConfig:
     heads, dim = settings["attention.head_count"], settings["embedding_length"]
     head_dim = settings["attention.key_length"] or dim // heads
     for key in ("attention.value_length", "rope.dimension_count"):
@@ -116,12 +129,12 @@ def _config(settings: Settings, file: GGUFFile, kind: str) -> DecoderConfig:
         context=context(settings["context_length"], scaling),
         # The file has it in float32: 9.99999974e-06 is meant as 1e-05.
         norm_eps=float(f"{settings['attention.layer_norm_rms_epsilon']:.6g}"),
-        qkv_bias="blk.0.attn_q.bias" in file.entries,
+        qkv_bias="blk.0.attn_q.bias" in file.shapes,
         qk_norm=kind == "qwen3",
         rope_base=settings["rope.freq_base"],
         rope_scaling=scaling,
         window=settings["attention.sliding_window"] or None,
-        tied="output.weight" not in file.entries,
+        tied="output.weight" not in file.shapes,
     )
 
 

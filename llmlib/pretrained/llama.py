@@ -131,10 +131,10 @@ def _qwen_window(settings: Settings) -> int | None:
     if kinds[0] == "full_attention":
         return None
     if not window:
+        found = {key: settings[key] for key in ("layer_types", "sliding_window")}
         raise ValueError(
-            f"layer_types is {settings['layer_types']} where sliding_window is "
-            f"{settings['sliding_window']} and use_sliding_window {settings['use_sliding_window']}, "
-            "expected a window above 0"
+            f"{found} with use_sliding_window {settings['use_sliding_window']}, expected a "
+            "sliding_window above 0"
         )
     return int(window)
 
