@@ -40,7 +40,8 @@ NUMBERS = {
 }
 STRING, ARRAY = 8, 9
 DEFAULT_ALIGNMENT = 32
-LARGEST_COUNT = 1 << 32  # more entries than any file holds: a damaged count
+LARGEST_COUNT = 1 << 24  # entries of an array; a tokenizer has 300,000, so more is damage
+LARGEST_AXES = 4
 PIECE = 1 << 17  # bytes of a file that are turned into numbers at once: what the caches hold
 
 
@@ -79,23 +80,30 @@ class GGUFFile:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: not GGUF, damaged or cut off; the text names the tensor that is incomplete.
+        ValueError: not GGUF, damaged or cut off, or one of several files of a model; the text
+            names the setting or the tensor that is at fault.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
+        if self.path.is_dir():
+            raise ValueError(f"{self.path} is a folder, expected a GGUF file")
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path} is not there")
         self.settings: dict[str, Any] = {}
         self.entries: dict[str, Entry] = {}
+        size = self.path.stat().st_size
         with self.path.open("rb") as file:
+            reader = _Reader(file, size)
             try:
-                self._read_tables(_Reader(file))
-            except (struct.error, EOFError, UnicodeDecodeError, OverflowError, MemoryError):
+                self._read_tables(reader)
+            except (struct.error, EOFError, UnicodeDecodeError, RecursionError) as error:
                 raise ValueError(
-                    f"{self.path} is cut off or damaged: its tables end early"
+                    f"{self.path} is cut off or damaged: its tables end early, or hold what is no "
+                    f"{reader.reading} (before byte {file.tell()} of {size}): {error}"
                 ) from None
-        self._check_sizes()
+        self._check_split()
+        self._check_sizes(size)
         self.shapes = {name: entry.shape for name, entry in self.entries.items()}
 
     def file(self, name: str) -> Path:
@@ -103,13 +111,18 @@ class GGUFFile:
         return self.path
 
     def read(self, name: str, piece: int = PIECE) -> Tensor:
-        """The tensor in float32, made into numbers where it will stay, `piece` bytes at a time."""
+        """The tensor in float32, turned into numbers piece by piece where it will stay.
+
+        Args:
+            name: a key of `entries`.
+            piece: bytes of the file that are turned into numbers at once; the numbers are the same.
+        """
         entry = self.entries[name]
         storage = STORAGE[entry.kind]
         out = torch.empty(entry.shape)
         with self.path.open("rb") as file:
             file.seek(entry.start)
-            for rows in out.view(-1, storage.block).split(piece // storage.n_bytes):
+            for rows in out.view(-1, storage.block).split(max(piece // storage.n_bytes, 1)):
                 raw = np.fromfile(file, np.uint8, len(rows) * storage.n_bytes)
                 dequantize(raw.reshape(len(rows), -1), storage.name, rows.numpy())
         return out
@@ -121,34 +134,80 @@ class GGUFFile:
         if version not in (2, 3):
             raise ValueError(f"{self.path} is GGUF version {version}, expected 2 or 3")
         n_tensors, n_settings = reader.number("Q"), reader.number("Q")
-        for _ in range(n_settings):
+        for n in range(n_settings):
+            reader.reading = f"setting ({n + 1} of {n_settings})"
             key = reader.text()
+            if key in self.settings:
+                raise ValueError(f"{self.path}: the setting {key!r} stands twice, expected once")
+            reader.reading = f"value of the setting {key!r}"
             self.settings[key] = reader.value(reader.number("I"))
-        found = {}
-        for _ in range(n_tensors):
+        found: dict[str, tuple[tuple[int, ...], int, int]] = {}
+        for n in range(n_tensors):
+            reader.reading = f"entry of a tensor ({n + 1} of {n_tensors})"
             name, n_axes = reader.text(), reader.number("I")
+            if name in found:
+                raise ValueError(f"{self.path}: tensor {name!r} stands twice, expected once")
+            if n_axes > LARGEST_AXES:
+                raise ValueError(
+                    f"{self.path}: tensor {name!r} has {n_axes} axes, expected {LARGEST_AXES} at "
+                    "most"
+                )
             axes = [reader.number("Q") for _ in range(n_axes)]
             kind, offset = reader.number("I"), reader.number("Q")
             found[name] = (tuple(reversed(axes)), kind, offset)
-        alignment = self.settings.get("general.alignment", DEFAULT_ALIGNMENT)
+        alignment = self._alignment()
         begin = -(-reader.file.tell() // alignment) * alignment
-        self.entries = {n: Entry(shape, kind, begin + at) for n, (shape, kind, at) in found.items()}
+        for name, (shape, kind, offset) in found.items():
+            if offset % alignment:
+                raise ValueError(
+                    f"{self.path}: tensor {name!r} has offset {offset}, expected a multiple of "
+                    f"{alignment} (general.alignment)"
+                )
+            self.entries[name] = Entry(shape, kind, begin + offset)
 
-    def _check_sizes(self) -> None:
-        size = self.path.stat().st_size
-        for name, entry in self.entries.items():
+    def _alignment(self) -> int:
+        """What the places of tensors are multiples of."""
+        found = self.settings.get("general.alignment", DEFAULT_ALIGNMENT)
+        # A power of two has one bit, so it shares none with the number before it.
+        if not isinstance(found, int) or found < 1 or found & (found - 1) or found is True:
+            raise ValueError(
+                f"{self.path}: general.alignment is {found!r}, expected a power of two"
+            )
+        return found
+
+    def _check_split(self) -> None:
+        count = self.settings.get("split.count", 0)
+        if count not in (0, 1):
+            raise ValueError(
+                f"{self.path}: split.count is {count!r}, expected a model in one file: models in "
+                "several files are not read (llama-gguf-split --merge makes one of them)"
+            )
+
+    def _check_sizes(self, size: int) -> None:
+        """ValueError for a tensor that cannot be read, or that shares bytes with another."""
+        end, before = 0, ""
+        for name, entry in sorted(self.entries.items(), key=lambda item: item[1].start):
             if entry.kind not in STORAGE:
                 known = ", ".join(storage.name for storage in STORAGE.values())
                 raise ValueError(
                     f"{self.path}: tensor {name!r} has storage type {entry.kind}, expected {known}"
                 )
             storage, count = STORAGE[entry.kind], math.prod(entry.shape)
-            if entry.shape and entry.shape[-1] % storage.block:
+            if 0 in entry.shape:
                 raise ValueError(
-                    f"{self.path}: tensor {name!r} has rows of {entry.shape[-1]} numbers, expected "
-                    f"a multiple of {storage.block} for {storage.name}"
+                    f"{self.path}: tensor {name!r} has shape {entry.shape}, expected numbers in it"
                 )
-            end = entry.start + count // storage.block * storage.n_bytes
+            if (entry.shape or (1,))[-1] % storage.block:
+                raise ValueError(
+                    f"{self.path}: tensor {name!r} has rows of {(entry.shape or (1,))[-1]} "
+                    f"numbers, expected a multiple of {storage.block} for {storage.name}"
+                )
+            if entry.start < end:
+                raise ValueError(
+                    f"{self.path}: tensor {name!r} begins {end - entry.start} bytes before "
+                    f"{before!r} ends, expected tensors that share no bytes"
+                )
+            end, before = entry.start + count // storage.block * storage.n_bytes, name
             if end > size:
                 raise ValueError(
                     f"{self.path} is cut off: tensor {name!r} ends {end - size} bytes behind the "
@@ -157,10 +216,15 @@ class GGUFFile:
 
 
 class _Reader:
-    """Numbers, strings and arrays from the front of the file."""
+    """Numbers, strings and arrays from the front of a file of `size` bytes.
 
-    def __init__(self, file: BinaryIO) -> None:
+    A count in a damaged file may be any number: no more is asked for than the file can hold.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
+        self.size = size
+        self.reading = "header"  # what is being read, for the errors
 
     def number(self, letter: str) -> Any:
         return struct.unpack(f"<{letter}", self._bytes(struct.calcsize(letter)))[0]
@@ -174,6 +238,8 @@ class _Reader:
         if kind != ARRAY:
             return self.number(_letter(kind))
         kind, count = self.number("I"), self.number("Q")
+        if count > LARGEST_COUNT:
+            raise EOFError(f"an array of {count}")
         if kind == STRING:
             return self._texts(count)
         if kind == ARRAY:
@@ -187,24 +253,22 @@ class _Reader:
         found, read, length_of = [], self.file.read, struct.Struct("<Q").unpack
         for _ in range(count):
             (length,) = length_of(read(8))
-            text = read(length) if length <= LARGEST_COUNT else b""
+            text = read(length) if length <= self.size else b""
             if len(text) < length:
-                raise EOFError
+                raise EOFError(f"a text of {length} bytes")
             found.append(text.decode("utf-8"))
         return found
 
     def _bytes(self, count: int) -> bytes:
-        if count > LARGEST_COUNT:
-            raise EOFError
-        found = self.file.read(count)
+        found = self.file.read(count) if count <= self.size else b""
         if len(found) < count:
-            raise EOFError
+            raise EOFError(f"{count} bytes asked for")
         return found
 
 
 def _letter(kind: int) -> str:
     if kind not in NUMBERS:
-        raise EOFError  # no such type: the table is damaged
+        raise EOFError(f"the type number {kind}")
     return NUMBERS[kind]
 
 

@@ -74,8 +74,8 @@ def test_numbers_are_those_of_the_gguf_package(path, name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_many_pieces_give_the_same(path, name):
-    whole = GGUFFile(path).read(name)
-    assert torch.equal(GGUFFile(path).read(name, piece=100), whole)
+    file = GGUFFile(path)
+    assert torch.equal(file.read(name, piece=100), file.read(name))
 
 
 def test_a_block_by_hand():

@@ -5,51 +5,15 @@ import pickle
 import subprocess
 import sys
 
-import gguf
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from llmlib.attention import LatentSizes
-from llmlib.decoder import Decoder, DecoderConfig
-from llmlib.gguf_format import GGUFFile
-from llmlib.pretrained import load, load_gguf
-from llmlib.pretrained.assemble import assemble
-from llmlib.pretrained.gguf_models import gguf_config, gguf_rules, unpermute
-from llmlib.pretrained.huggingface import FAMILIES
-
-LLAMA = {
-    "model_type": "llama", "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2,
-    "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 40, "rms_norm_eps": 1e-5, "rope_theta": 500.0,
-}  # fmt: skip
-
-
-def llama_weights(settings=LLAMA):
-    """Random tensors under Hugging Face's names."""
-    torch.manual_seed(0)
-    dim, kv, ffn = settings["hidden_size"], 8, settings["intermediate_size"]
-    shapes = {"model.embed_tokens": (61, dim), "model.norm": (dim,), "lm_head": (61, dim)}
-    for i in range(settings["num_hidden_layers"]):
-        layer = f"model.layers.{i}"
-        shapes |= {
-            f"{layer}.self_attn.q_proj": (dim, dim), f"{layer}.self_attn.k_proj": (kv, dim),
-            f"{layer}.self_attn.v_proj": (kv, dim), f"{layer}.self_attn.o_proj": (dim, dim),
-            f"{layer}.mlp.gate_proj": (ffn, dim), f"{layer}.mlp.up_proj": (ffn, dim),
-            f"{layer}.mlp.down_proj": (dim, ffn), f"{layer}.input_layernorm": (dim,),
-            f"{layer}.post_attention_layernorm": (dim,),
-        }  # fmt: skip
-    return {f"{name}.weight": torch.randn(shape) for name, shape in shapes.items()}
-
-
-def folder(path, settings=LLAMA, weights=None, **changes):
-    """A Hugging Face folder."""
-    settings = {key: value for key, value in {**settings, **changes}.items() if value != "gone"}
-    (path / "config.json").write_text(json.dumps(settings))
-    save_file(llama_weights() if weights is None else weights, path / "model.safetensors")
-    return path
-
+from llmlib.decoder import DecoderConfig
+from llmlib.pretrained import load
+from llmlib.pretrained.huggingface import configure
+from tests.pretrained_files import LLAMA, folder, llama_weights, shards
 
 # --- settings --------------------------------------------------------------------------------
 
@@ -68,18 +32,20 @@ def test_llama_settings(tmp_path):
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 9.0}}, 9.0, None),
         ({"rope_theta": 7.0, "rope_scaling": None}, 7.0, None),
         ({"rope_theta": 7.0, "rope_scaling": {"type": "linear", "factor": 2.0}}, 7.0,
-         {"type": "linear", "factor": 2.0}),
+         {"rope_type": "linear", "factor": 2.0}),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": 2.0}}, 9.0,
-         {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 40}),
+         {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 40,
+          "truncate": True}),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": None,
                               "original_max_position_embeddings": 10}}, 9.0,
-         {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10}),
+         {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10,
+          "truncate": True}),
         ({}, 10_000.0, None),
     ],
 )  # fmt: skip
 def test_rope_of_both_generations(settings, base, scaling):
     plain = {key: value for key, value in LLAMA.items() if key != "rope_theta"}
-    found = FAMILIES["llama"][0]({**plain, **settings})
+    found = configure("llama", {**plain, **settings})
     assert (found.rope_base, found.rope_scaling) == (base, scaling)
 
 
@@ -95,22 +61,52 @@ def test_rope_of_both_generations(settings, base, scaling):
     ],
 )
 def test_windows(kind, settings, window):
-    assert FAMILIES[kind][0]({**LLAMA, **settings}).window == window
+    assert configure(kind, {**LLAMA, **settings}).window == window
 
 
 def test_deepseek_settings():
-    plain = {**LLAMA, "q_lora_rank": None, "kv_lora_rank": 8, "qk_rope_head_dim": 2,
-             "qk_nope_head_dim": 6, "v_head_dim": 5}  # fmt: skip
+    plain = {**LLAMA, "num_key_value_heads": 6, "q_lora_rank": None, "kv_lora_rank": 8,
+             "qk_rope_head_dim": 2, "qk_nope_head_dim": 6, "v_head_dim": 5}  # fmt: skip
     dense = ({"n_routed_experts": None}, {"first_k_dense_replace": 2})
     for settings in dense:
-        found = FAMILIES["deepseek_v2"][0]({**plain, **settings})
+        found = configure("deepseek_v2", {**plain, **settings})
         assert found.latent == LatentSizes(8, 2, 6, 5, None)
         assert (found.rope_layout, found.head_dim, found.n_kv_heads) == ("interleaved", 8, 6)
 
 
-def test_tied_head_may_be_stored_twice(tmp_path):
-    found = load(folder(tmp_path, tie_word_embeddings=True))
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+def tied_weights(*names):
+    """Weights that have the one matrix under these names."""
+    weights = llama_weights()
+    matrix = weights[EMBEDDING]
+    others = {name: x for name, x in weights.items() if name not in (HEAD, EMBEDDING)}
+    return others | {name: matrix.clone() for name in names}
+
+
+@pytest.mark.parametrize("names", [[EMBEDDING], [HEAD], [EMBEDDING, HEAD]])
+def test_tied_matrix_may_have_either_name_or_both(tmp_path, names):
+    weights = tied_weights(*names)
+    found = load(folder(tmp_path, weights=weights, tie_word_embeddings=True))
     assert found.output is None
+    assert torch.equal(found.embedding.weight, weights[names[0]])
+
+
+def test_copy_of_a_tied_matrix_may_have_another_type(tmp_path):
+    weights = tied_weights(EMBEDDING, HEAD)
+    weights = {name: x.bfloat16() for name, x in weights.items()}
+    weights[HEAD] = weights[HEAD].float()
+    assert load(folder(tmp_path, weights=weights, tie_word_embeddings=True)).output is None
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("change", [lambda x: x + 1e-3, lambda x: x[:-1], lambda x: x.T])
+def test_tied_matrices_that_differ(tmp_path, change):
+    weights = tied_weights(EMBEDDING, HEAD)
+    weights[HEAD] = change(weights[HEAD]).contiguous()
+    with pytest.raises(ValueError, match=r"'lm_head.weight' .* differs from 'model.embed_tokens"):
+        load(folder(tmp_path, weights=weights, tie_word_embeddings=True))
 
 
 def test_masks_and_angles_are_no_weights(tmp_path):
@@ -136,40 +132,38 @@ def test_weights_are_in_memory_of_their_own(tmp_path):
     [
         ({"model_type": "mamba"}, "model_type is 'mamba', expected one of gpt2, llama"),
         ({"model_type": "gone"}, "model_type is None"),
-        ({"hidden_size": "gone"}, "'hidden_size' is missing"),
-        ({"hidden_act": "mish"}, "the activation is 'mish'"),
+        ({"hidden_size": "gone"}, "hidden_size is missing, expected a positive integer"),
+        ({"hidden_act": "mish"}, "hidden_act is 'mish', expected one of gelu"),
         ({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, "'longrope'"),
-        ({"rope_scaling": {"rope_type": "linear"}}, "factor of the linear scaling"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "in rope_scaling, factor is missing"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is"),
-        ({"num_hidden_layers": 0}, "n_layers must be positive"),
-        ({"num_hidden_layers": "two"}, "n_layers must be an integer"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, expected a positive integer"),
+        ({"num_hidden_layers": "two"}, "num_hidden_layers is 'two', expected a positive integer"),
     ],
 )
 def test_settings_that_are_not_supported(tmp_path, changes, named):
     with pytest.raises(ValueError, match=named) as caught:
         load(folder(tmp_path, **changes))
-    assert "config.json" in str(caught.value) or "scaling" in named
+    assert "config.json" in str(caught.value)
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("kind", "settings", "named"),
     [
-        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
-        ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual"),
         ("qwen2", {"sliding_window": 5, "use_sliding_window": True, "max_window_layers": 1},
          "some layers have a window"),
         ("deepseek_v2", {"first_k_dense_replace": 1, "n_routed_experts": 4},
          r"layers from 1 on \(first_k_dense_replace\) have routed experts, expected dense"),
         ("deepseek_v2", {}, "layers from 0 on .* have routed experts"),
         ("deepseek_v2", {"first_k_dense_replace": 2, "kv_lora_rank": 0},
-         "kv_rank must be positive"),
+         "kv_lora_rank is 0, expected a positive integer"),
     ],
 )  # fmt: skip
 def test_settings_of_other_families(kind, settings, named):
     with pytest.raises(ValueError, match=named):
-        FAMILIES[kind][0]({**LLAMA, **settings})
+        configure(kind, {**LLAMA, **settings})
 
 
 @pytest.mark.bad_input
@@ -250,6 +244,98 @@ def test_folders_without_a_model(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "is no JSON"), ("[1]", "holds JSON of type list, expected an object"),
+        ("null", "holds JSON of type NoneType"), ("[" * 100_000, "is no JSON"),
+        ('{"model_type": "llama", "vocab_size": 1, "vocab_size": 2}', "'vocab_size' stands twice"),
+        ('{"model_type": ["llama"]}', r"model_type is \['llama'\], expected one of gpt2"),
+        ('{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}", "is no JSON"),
+        ("{}", "model_type is None, expected one of"),
+    ],
+)  # fmt: skip
+def test_damaged_settings(tmp_path, text, named):
+    folder(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=named) as caught:
+        load(tmp_path)
+    assert str(tmp_path / "config.json") in str(caught.value)
+
+
+@pytest.mark.bad_input
+def test_files_and_folders_in_the_wrong_place(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ValueError, match=r"config\.json is a folder, expected a file"):
+        load(tmp_path)
+    (tmp_path / "config.json").rmdir()
+    (tmp_path / "model.safetensors").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    with pytest.raises(ValueError, match=r"model\.safetensors is a folder, expected a file"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match=r"config\.json is a file, expected the folder"):
+        load(tmp_path / "config.json")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "name", ["model-00001-of-00002.safetensors", "consolidated.safetensors", "tf_model.h5"]
+)
+def test_weights_under_another_name_are_named(tmp_path, name):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(FileNotFoundError, match=f"but {name}: expected model.safetensors, or sha"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", torch.bfloat16])
+def test_dtype_by_its_name(tmp_path, dtype):
+    expected = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+    assert {p.dtype for p in load(folder(tmp_path), dtype).parameters()} == {expected}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("dtype", ["auto", "half", "", torch.complex64, torch.int8, None, 5])
+def test_dtype_that_weights_cannot_have(tmp_path, dtype):
+    with pytest.raises(ValueError, match=r"dtype is .*, expected a torch.dtype among float64"):
+        load(folder(tmp_path), dtype)
+
+
+def test_home_folder_and_links(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "A Model").mkdir()
+    expected = load(folder(tmp_path / "A Model")).embedding.weight
+    (tmp_path / "link").symlink_to(tmp_path / "A Model")
+    assert torch.equal(load("~/A Model").embedding.weight, expected)
+    assert torch.equal(load(tmp_path / "link").embedding.weight, expected)
+
+
+@pytest.mark.bad_input
+def test_model_without_its_head_says_so(tmp_path):
+    """As AutoModel saves it: no head, and no prefix."""
+    weights = {n.removeprefix("model."): x for n, x in llama_weights().items() if n != HEAD}
+    with pytest.raises(ValueError, match=r"'lm_head.weight' is missing: .* or tie_word_embeddings"):
+        load(folder(tmp_path, weights=weights))
+    assert load(folder(tmp_path, weights=weights, tie_word_embeddings=True)).output is None
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("key", ["num_hidden_layers", "head_dim", "intermediate_size"])
+def test_sizes_beyond_the_file_are_refused_before_anything_is_made(tmp_path, key):
+    with pytest.raises(ValueError, match=r"config.json: .* is 1000000000000, expected no more"):
+        load(folder(tmp_path, **{key: 10**12}))
+
+
+def test_yarn_reaches_beyond_the_length_of_the_training(tmp_path):
+    scaling = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 40}
+    assert load(folder(tmp_path, rope_scaling=scaling)).config.context == 160
+    longer = {**scaling, "factor": 0.5}
+    assert load(folder(tmp_path, rope_scaling=longer)).config.context == 40
+    linear = {"type": "linear", "factor": 2.0}
+    assert load(folder(tmp_path, rope_scaling=linear)).config.context == 80
+
+
 class Trap:
     """What runs when it is unpickled."""
 
@@ -267,19 +353,6 @@ def test_pickled_weights_are_never_read(tmp_path, name):
 
 
 # --- shards ----------------------------------------------------------------------------------
-
-
-def shards(path, changes=None):
-    """A folder with one shard for each tensor, and changes to its index."""
-    folder(path)
-    weights = load_file(path / "model.safetensors")
-    (path / "model.safetensors").unlink()
-    listed = {name: f"part-{n}.safetensors" for n, name in enumerate(weights)}
-    for name, shard in listed.items():
-        save_file({name: weights[name]}, path / shard)
-    listed |= changes or {}
-    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
-    return path, weights
 
 
 def test_shards_are_read(tmp_path):
@@ -306,99 +379,45 @@ def test_shards_that_do_not_fit(tmp_path, changes, error, named):
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"weight_map": 3}'])
-def test_damaged_index(tmp_path, text):
-    path, _ = shards(tmp_path)
-    (path / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(ValueError, match=r"index.json: expected JSON with a weight_map"):
-        load(path)
-
-
-# --- GGUF ------------------------------------------------------------------------------------
-
-
-def write_gguf(path, model, architecture="llama", change=lambda tensors: None, **settings):
-    """A random model as llama.cpp stores it, without a tokenizer."""
-    config, writer = model.config, gguf.GGUFWriter(path, architecture)
-    numbers = {
-        "block_count": config.n_layers, "context_length": config.context,
-        "embedding_length": config.dim, "feed_forward_length": config.ffn_dim,
-        "attention.head_count": config.n_heads, "attention.head_count_kv": config.n_kv_heads,
-        **settings,
-    }  # fmt: skip
-    for name, value in numbers.items():
-        if value is not None:
-            writer.add_uint32(f"{architecture}.{name}", value)
-    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", config.norm_eps)
-    writer.add_float32(f"{architecture}.rope.freq_base", config.rope_base)
-    weights, tensors = model.state_dict(), {}
-    for rule in gguf_rules(config, permuted=False):
-        x = weights[rule.parameter]
-        if architecture == "llama" and rule.tensor.endswith(("attn_q.weight", "attn_k.weight")):
-            heads = len(x) // config.head_dim
-            x = x.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)  # as its converter
-        tensors[rule.tensor] = x.contiguous().numpy().astype(np.float32)
-    change(tensors)
-    for name, array in tensors.items():
-        writer.add_tensor(name, array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def small(**changes):
-    torch.manual_seed(0)
-    return Decoder(DecoderConfig(61, 24, 2, 6, 2, ffn_dim=32, context=40, **changes))
-
-
 @pytest.mark.parametrize(
-    ("architecture", "changes"),
+    ("text", "named"),
     [
-        ("llama", {}),
-        ("llama", {"tied": False}),
-        ("qwen2", {"qkv_bias": True}),
-        ("qwen3", {"qk_norm": True}),
+        ("{", "is no JSON"),
+        ("{}", "weight_map is None, expected name -> file"),
+        ("[]", "holds JSON of type list, expected an object"),
+        ('{"weight_map": 3}', "weight_map is 3, expected name -> file"),
+        ('{"weight_map": {"a": 3}}', "lists 3 for tensor 'a', expected a file beside it"),
+        ('{"weight_map": {"a": "x/y"}}', "lists 'x/y' for tensor 'a', expected a file beside it"),
+        ('{"weight_map": {"a": "part-0.safetensors", "a": "x"}}', "the key 'a' stands twice"),
+        ("\udcff", "is no JSON"),
     ],
 )
-@torch.no_grad()
-def test_models_in_gguf_files(tmp_path, architecture, changes):
-    expected = small(**changes)
-    file = GGUFFile(write_gguf(tmp_path / "small.gguf", expected, architecture))
-    config = gguf_config(file)
-    assert config == expected.config
-    found = assemble(config, file, gguf_rules(config, architecture == "llama"))
-    ids = torch.arange(20)[None]
-    assert torch.equal(found(ids), expected(ids))
+def test_damaged_index(tmp_path, text, named):
+    path, _ = shards(tmp_path)
+    index = path / "model.safetensors.index.json"
+    index.write_text(text, errors="surrogateescape")
+    with pytest.raises(ValueError, match=named) as caught:
+        load(path)
+    assert str(index) in str(caught.value)
 
 
-def test_rows_are_put_back_in_order():
-    """One head of four features: stored (0, 2, 1, 3), since 0 turns with 2 and 1 with 3."""
-    stored = torch.tensor([[0.0], [2.0], [1.0], [3.0]])
-    assert unpermute(stored, 1).flatten().tolist() == [0, 1, 2, 3]
+def test_the_index_decides_which_shard_counts(tmp_path):
+    """A stale copy of a tensor in another shard is no part of the model."""
+    path, weights = shards(tmp_path)
+    save_file(
+        {HEAD: weights[HEAD], "model.norm.weight": torch.zeros(24)},
+        path / f"part-{list(weights).index(HEAD)}.safetensors",
+    )
+    assert torch.equal(load(path).norm.weight, weights["model.norm.weight"])
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"architecture": "mamba"}, "the architecture is 'mamba', expected one of llama"),
-        ({"block_count": None}, "the setting llama.block_count is missing"),
-        ({"change": lambda t: t.pop("blk.1.ffn_up.weight")}, "tensor 'blk.1.ffn_up.weight' is mis"),
-        ({"change": lambda t: t.pop("token_embd.weight")}, "tensor 'token_embd.weight' is missing"),
-        ({"change": lambda t: t.update({"rope_freqs.weight": np.ones(2, np.float32)})},
-         "tensor 'rope_freqs.weight' belongs to no part"),
-        ({"feed_forward_length": 48}, r"has shape \(32, 24\); the configuration asks for \(48, 24"),
-        ({"rope.dimension_count": 2}, "RoPE turns a part of each head"),
-        ({}, "tokenizer"),
-    ],
-)  # fmt: skip
-def test_gguf_files_that_do_not_fit(tmp_path, options, named):
-    path = write_gguf(tmp_path / "small.gguf", small(), **options)
-    with pytest.raises(ValueError, match=named) as caught:
-        load_gguf(path)
-    assert "small.gguf" in str(caught.value)
+def test_tensor_that_the_index_does_not_list_is_found(tmp_path):
+    path, weights = shards(tmp_path)
+    bias = {"model.layers.0.self_attn.q_proj.bias": torch.ones(24)}
+    save_file({HEAD: weights[HEAD], **bias}, path / f"part-{list(weights).index(HEAD)}.safetensors")
+    with pytest.raises(ValueError, match=r"q_proj\.bias' belongs to no part"):
+        load(path)
 
 
 # --- memory ----------------------------------------------------------------------------------

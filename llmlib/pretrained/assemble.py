@@ -4,8 +4,9 @@ A model is built without memory (on PyTorch's meta device) and gets its tensors 
 that loading needs little more memory than the weights.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -39,6 +40,20 @@ class Rule:
     part: Part = lambda stored: stored  # e.g. a transposition, or one of three matrices in one
 
 
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+}
+
+
+def weights_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """The type that a model's weights shall have, given as such or by its name."""
+    found = DTYPES.get(str(dtype).removeprefix("torch."))
+    if found is None:
+        raise ValueError(f"dtype is {dtype!r}, expected a torch.dtype among {', '.join(DTYPES)}")
+    return found
+
+
 def assemble(
     config: DecoderConfig,
     files: TensorFiles,
@@ -46,23 +61,59 @@ def assemble(
     ignored: Callable[[str], bool] = lambda name: False,
     dtype: torch.dtype = torch.float32,
 ) -> Decoder:
-    """The decoder with the files' weights, ready to run.
+    """The decoder with the files' weights, ready to run: `fill` of an `empty_decoder`."""
+    return fill(empty_decoder(config), files, rules, ignored, dtype)
+
+
+def empty_decoder(config: DecoderConfig) -> Decoder:
+    """The decoder without memory for its weights."""
+    with torch.device("meta"):
+        return Decoder(config)
+
+
+def check_sizes(config: DecoderConfig, files: TensorFiles) -> None:
+    """ValueError for a size beyond all that the files hold, before anything is made of that size.
+
+    Every layer has a tensor, and every width is the side of one.
+    """
+    numbers = sum(math.prod(shape) for shape in files.shapes.values())
+    limits = {"n_layers": len(files.shapes)}
+    limits |= dict.fromkeys(("vocab_size", "dim", "n_heads", "head_dim", "ffn_dim"), numbers)
+    for name, limit in limits.items():
+        if getattr(config, name) > limit:
+            raise ValueError(
+                f"{name} is {getattr(config, name)}, expected no more than {limit}: the weights "
+                f"are {len(files.shapes)} tensors with {numbers} numbers in all"
+            )
+
+
+def fill(
+    model: Decoder,
+    files: TensorFiles,
+    rules: Collection[Rule],
+    ignored: Callable[[str], bool],
+    dtype: torch.dtype,
+    copies: Mapping[str, str] | None = None,
+) -> Decoder:
+    """The model with the files' weights, ready to run.
 
     Args:
-        config: the decoder's sizes and choices.
+        model: of any weights; they are replaced.
         files: where the tensors are.
         rules: one for each parameter.
         ignored: stored tensors that are no weights, such as masks.
         dtype: type of the model's weights.
+        copies: tensors that the file may hold a second time, copy -> original, such as the head
+            of a model whose head is the embedding; either may be missing.
 
     Raises:
-        ValueError: a tensor that is missing, left over, or of another shape; all of this before
-            any is read.
+        ValueError: a tensor that is missing, left over, of another shape, or whose copy differs;
+            all of this before the weights are read.
     """
-    with torch.device("meta"):
-        model = Decoder(config)
     expected = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    check_tensors(expected, files, rules, ignored)
+    rules = _instead(rules, files, copies or {})
+    used_twice = [copy for copy in copies or {} if _is_copy(copy, (copies or {})[copy], files)]
+    check_tensors(expected, files, rules, lambda name: name in used_twice or ignored(name))
     weights = {}
     for rule in rules:
         stored = rule.part(files.read(rule.tensor))
@@ -72,6 +123,38 @@ def assemble(
         weights[rule.parameter] = weights[rule.parameter].contiguous()
     model.load_state_dict(weights, assign=True)
     return model.eval()
+
+
+def _instead(rules: Collection[Rule], files: TensorFiles, copies: Mapping[str, str]) -> list[Rule]:
+    """The rules, with the copy of a tensor where only that is stored.
+
+    A tensor with two names is stored under one of them, and which one depends on the writer.
+    """
+    only = {
+        original: copy
+        for copy, original in copies.items()
+        if copy in files.shapes and original not in files.shapes
+    }
+    return [replace(rule, tensor=only.get(rule.tensor, rule.tensor)) for rule in rules]
+
+
+def _is_copy(copy: str, original: str, files: TensorFiles) -> bool:
+    """Whether both are stored and equal; ValueError if they are not equal."""
+    if not {copy, original} <= files.shapes.keys():
+        return False
+    same = files.shapes[copy] == files.shapes[original]
+    if not same or not _equal(files.read(copy), files.read(original)):
+        raise ValueError(
+            f"{files.file(copy)}: tensor {copy!r} {files.shapes[copy]} differs from {original!r} "
+            f"{files.shapes[original]}, expected a copy: the configuration says that they are one "
+            "matrix (tie_word_embeddings)"
+        )
+    return True
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    wide = torch.promote_types(a.dtype, b.dtype)
+    return torch.equal(a.to(wide), b.to(wide))
 
 
 def check_tensors(
@@ -90,7 +173,7 @@ def check_tensors(
         found, wanted = files.shapes[rule.tensor], expected[rule.parameter]
         try:  # a tensor without memory shows what the part would be
             shape = tuple(rule.part(torch.empty(found, device="meta")).shape)
-        except (RuntimeError, ValueError, IndexError):
+        except (RuntimeError, ValueError, IndexError, TypeError, OverflowError):
             shape = None
         if shape != wanted:
             became = "" if shape in (None, found) else f", which gives {shape}"

@@ -6,7 +6,7 @@ and key matrices; here they are put back. Left as they are, short prompts still 
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,13 +14,22 @@ from torch import Tensor
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.gguf_format import GGUFFile
 from llmlib.packaged import smollm2_gguf
-from llmlib.pretrained.assemble import Rule, assemble
+from llmlib.pretrained.assemble import (
+    Rule,
+    check_sizes,
+    empty_decoder,
+    fill,
+    weights_dtype,
+)
+from llmlib.pretrained.gguf_settings import model_settings, rope_scaling
+from llmlib.pretrained.rope_settings import context
+from llmlib.pretrained.settings import Settings
 from llmlib.tokenization import ByteLevelBPETokenizer
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
 
-def smollm2(dtype: torch.dtype = torch.float32) -> tuple[Decoder, ByteLevelBPETokenizer]:
+def smollm2(dtype: torch.dtype | str = torch.float32) -> tuple[Decoder, ByteLevelBPETokenizer]:
     """SmolLM2-135M-Instruct and its tokenizer: 134,515,008 weights, 30 layers, Apache-2.0.
 
     Raises:
@@ -32,83 +41,101 @@ def smollm2(dtype: torch.dtype = torch.float32) -> tuple[Decoder, ByteLevelBPETo
 
 
 def load_gguf(
-    path: str | Path, dtype: torch.dtype = torch.float32
+    path: str | Path, dtype: torch.dtype | str = torch.float32
 ) -> tuple[Decoder, ByteLevelBPETokenizer]:
     """The model and the tokenizer of a GGUF file.
 
     Args:
         path: the file; architectures llama (Mistral too), qwen2, qwen3; numbers in F32, F16, Q8_0,
             Q4_0 or Q4_1.
-        dtype: type of the weights in memory, whatever the file holds.
+        dtype: type of the weights in memory, whatever the file holds, or its name: float64,
+            float32, float16, bfloat16.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not GGUF, cut off or damaged, an architecture, storage type or tokenizer that
-            is not known, tensors that are missing, left over or of another shape.
+        ValueError: not GGUF, cut off or damaged, one of several files of a model, an architecture,
+            setting, storage type or tokenizer that is not known, a setting that the models here do
+            not have, tensors that are missing, left over or of another shape, another dtype.
     """
     file = GGUFFile(path)
-    config = gguf_config(file)
-    rules = gguf_rules(config, permuted=file.settings["general.architecture"] == "llama")
-    model = assemble(config, file, rules, dtype=dtype)
+    model = gguf_model(file, dtype)
     return model, ByteLevelBPETokenizer.from_gguf_metadata(file.settings, file.path)
 
 
-def gguf_config(file: GGUFFile) -> DecoderConfig:
-    """The decoder's configuration, from the file's settings."""
+def gguf_model(file: GGUFFile, dtype: torch.dtype | str = torch.float32) -> Decoder:
+    """The model of a GGUF file, whatever its tokenizer; it raises what `load_gguf` raises."""
+    dtype, config = weights_dtype(dtype), gguf_config(file)
+    try:
+        check_sizes(config, file)
+        model = empty_decoder(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"{file.path}: {error}") from None
+    rules = gguf_rules(config, permuted=file.settings["general.architecture"] == "llama")
+    return fill(model, file, rules, lambda name: False, dtype)
+
+
+@runtime_checkable
+class Described(Protocol):
+    """What a model's configuration is read from: a `GGUFFile`, or its tables without the file."""
+
+    settings: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def path(self) -> Path | str:
+        """The file, for the errors."""
+
+
+def gguf_config(file: Described) -> DecoderConfig:
+    """The decoder's configuration, from the file's settings.
+
+    Raises:
+        ValueError: a setting that is not known, lacks, or is not supported; the text names the
+            file, the setting, its value and what was expected.
+    """
     kind = file.settings.get("general.architecture")
     if kind not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"{file.path}: the architecture is {kind!r}, expected one of {known}")
-
-    def setting(name: str, default: Any = None) -> Any:
-        value = file.settings.get(f"{kind}.{name}", default)
-        if value is None:
-            raise ValueError(f"{file.path}: the setting {kind}.{name} is missing")
-        return value
-
-    heads, dim = setting("attention.head_count"), setting("embedding_length")
-    head_dim = setting("attention.key_length", dim // heads)
-    if setting("rope.dimension_count", head_dim) != head_dim:
-        raise ValueError(f"{file.path}: RoPE turns a part of each head; that is not supported")
-    if "token_embd.weight" not in file.entries:
-        raise ValueError(f"{file.path}: tensor 'token_embd.weight' is missing")
-    return DecoderConfig(
-        vocab_size=file.shapes["token_embd.weight"][0],
-        dim=dim,
-        n_layers=setting("block_count"),
-        n_heads=heads,
-        n_kv_heads=setting("attention.head_count_kv", heads),
-        head_dim=head_dim,
-        ffn_dim=setting("feed_forward_length"),
-        context=setting("context_length"),
-        # The file has it in float32: 9.99999974e-06 is meant as 1e-05.
-        norm_eps=float(f"{setting('attention.layer_norm_rms_epsilon'):.6g}"),
-        qkv_bias="blk.0.attn_q.bias" in file.entries,
-        qk_norm=kind == "qwen3",
-        rope_base=setting("rope.freq_base", 10_000.0),
-        rope_scaling=_scaling(file, str(kind)),
-        window=file.settings.get(f"{kind}.attention.sliding_window"),
-        tied="output.weight" not in file.entries,
-    )
+    try:
+        return _config(model_settings(file.settings, kind), file, kind)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file.path}: {error}") from None
 
 
-def _scaling(file: GGUFFile, kind: str) -> dict[str, Any] | None:
-    """The file's RoPE scaling in the terms of `rope_frequencies`."""
-    found = {
-        name: file.settings.get(f"{kind}.rope.scaling.{name}")
-        for name in ("type", "factor", "original_context_length", "attn_factor")
-    }
-    if found["type"] in (None, "none"):
-        return None
-    if found["type"] not in ("linear", "yarn"):
+def _config(settings: Settings, file: Described, kind: str) -> DecoderConfig:
+    heads, dim = settings["attention.head_count"], settings["embedding_length"]
+    head_dim = settings["attention.key_length"] or dim // heads
+    for key in ("attention.value_length", "rope.dimension_count"):
+        if settings[key] not in (None, head_dim):
+            raise ValueError(
+                f"{kind}.{key} is {settings[key]}, expected {head_dim} as the keys have: values "
+                "of another width, or RoPE that turns a part of each head, is not supported"
+            )
+    shape = file.shapes.get("token_embd.weight", ())
+    if len(shape) != 2:
         raise ValueError(
-            f"{file.path}: the RoPE scaling is {found['type']!r}, expected none, linear or yarn"
+            f"tensor 'token_embd.weight' is missing, or not a matrix: its shape is {shape}"
         )
-    scaling = {"rope_type": found["type"], "factor": found["factor"]}
-    if found["type"] == "yarn":
-        scaling["original_max_position_embeddings"] = found["original_context_length"]
-        scaling["attention_factor"] = found["attn_factor"]
-    return scaling
+    scaling = rope_scaling(settings)
+    return DecoderConfig(
+        vocab_size=shape[0],
+        dim=dim,
+        n_layers=settings["block_count"],
+        n_heads=heads,
+        n_kv_heads=settings["attention.head_count_kv"] or heads,
+        head_dim=head_dim,
+        ffn_dim=settings["feed_forward_length"],
+        context=context(settings["context_length"], scaling),
+        # The file has it in float32: 9.99999974e-06 is meant as 1e-05.
+        norm_eps=float(f"{settings['attention.layer_norm_rms_epsilon']:.6g}"),
+        qkv_bias="blk.0.attn_q.bias" in file.shapes,
+        qk_norm=kind == "qwen3",
+        rope_base=settings["rope.freq_base"],
+        rope_scaling=scaling,
+        window=settings["attention.sliding_window"] or None,
+        tied="output.weight" not in file.shapes,
+    )
 
 
 def gguf_rules(config: DecoderConfig, permuted: bool) -> list[Rule]:

@@ -1,0 +1,154 @@
+"""What the families of Hugging Face models share: their description, and keys found in all.
+
+A family has a file of its own (`gpt2`, `llama`, `deepseek`, `bloom`): the table of its settings to
+lay beside config.json, the configuration that follows from them, and which stored tensor becomes
+which parameter. The defaults in the tables are those of transformers' class for the model type.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from llmlib.decoder import DecoderConfig
+from llmlib.pretrained.assemble import Rule
+from llmlib.pretrained.settings import Only, Settings, Table, harmless, only
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one model type of Hugging Face becomes a decoder."""
+
+    settings: Table
+    configure: Callable[[Settings], DecoderConfig]
+    rules: Callable[[DecoderConfig, str], list[Rule]]
+    prefix: str  # before the names of all tensors but the head's, if the folder has a head
+    no_weights: Mapping[str, str]  # pattern of a tensor's name -> why it is passed over
+
+
+# --- settings of every family -----------------------------------------------------------------
+
+TRAINING = harmless(
+    "used in training alone",
+    "initializer_range", "gradient_checkpointing", "embd_pdrop", "attn_pdrop", "resid_pdrop",
+    "attention_dropout", "hidden_dropout", "classifier_dropout", "summary_first_dropout",
+    "use_bfloat16", "loss_type", "output_router_logits", "aux_loss_alpha", "seq_aux",
+)  # fmt: skip
+TOKENS = harmless(
+    "says what ids mean or which are put around a text: the tokenizer's matter",
+    "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id",
+    "mask_token_id", "decoder_start_token_id", "tokenizer_class", "prefix",
+)  # fmt: skip
+CHOOSING = harmless(
+    "chooses tokens after the logits are there",
+    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "do_sample", "early_stopping",
+    "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "min_p",
+    "typical_p", "epsilon_cutoff", "eta_cutoff", "repetition_penalty", "length_penalty",
+    "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "bad_words_ids", "num_return_sequences", "forced_bos_token_id", "forced_eos_token_id",
+    "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+    "begin_suppress_tokens", "task_specific_params", "num_assistant_tokens",
+    "num_assistant_tokens_schedule", "assistant_confidence_threshold", "assistant_lookbehind",
+    "target_lookbehind", "generation_config",
+)  # fmt: skip
+HANDED_OUT = harmless(
+    "says what is handed out beside the logits",
+    "output_attentions", "output_hidden_states", "output_scores", "output_past", "return_dict",
+    "return_dict_in_generate", "use_return_dict", "use_cache", "tie_last_hidden_states",
+)  # fmt: skip
+OTHER_HEADS = harmless(
+    "of another head, whose tensors would be refused: classes, answers, summaries",
+    "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task",
+    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
+    "predict_special_tokens",
+)  # fmt: skip
+ENGINE = harmless(
+    "another way to compute the same numbers",
+    "attn_implementation", "_attn_implementation", "_attn_implementation_autoset",
+    "_attn_implementation_internal", "_flash_attn_2_enabled", "_experts_implementation",
+    "experts_implementation", "chunk_size_feed_forward", "pretraining_tp", "torchscript",
+    "use_flash_attention_2", "use_flash_attn",
+)  # fmt: skip
+ORIGIN = harmless(
+    "tells where the file comes from; no code beside the weights is ever run",
+    "model_type", "architectures", "auto_map", "custom_pipelines", "transformers_version",
+    "transformers.js_config", "_name_or_path", "name_or_path", "_commit_hash", "unsloth_version",
+    "unsloth_fixed", "is_llama_config",
+)  # fmt: skip
+STORED_TYPE = harmless(
+    "the type of the stored numbers, which the file says itself; `load` has its own dtype",
+    "dtype", "torch_dtype",
+)  # fmt: skip
+NEUTRAL: Table = {
+    **only(True, keys=("is_causal",)),
+    **only(
+        None, False,
+        keys=("add_cross_attention", "is_encoder_decoder", "cross_attention_hidden_size",
+              "attention_bias", "mlp_bias", "use_sliding_window", "rope_interleaved", "use_mrope",
+              "use_qk_norm", "qk_layernorm", "parallel_attn", "alibi"),
+    ),
+    **only(
+        None, 1.0,
+        keys=("partial_rotary_factor", "rotary_pct", "logit_scale", "logits_scaling",
+              "residual_multiplier", "embedding_multiplier"),
+    ),
+    **only(
+        None,
+        keys=("quantization_config", "quantization", "per_layer_config", "sliding_window",
+              "layer_types", "attention_chunk_size", "attention_multiplier", "clip_qkv",
+              "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar"),
+    ),
+    **only(None, 0, keys=("num_experts", "num_local_experts")),
+    "pruned_heads": Only((None, {})),
+    "no_rope_layers": Only((None, [])),
+}  # fmt: skip
+"""What changes the numbers of some family, with the values under which it does not."""
+
+EVERYWHERE: Table = {
+    **TRAINING, **TOKENS, **CHOOSING, **HANDED_OUT, **OTHER_HEADS, **ENGINE, **ORIGIN,
+    **STORED_TYPE, **NEUTRAL,
+    **harmless("of models with an encoder", "is_decoder", "tie_encoder_decoder"),
+}  # fmt: skip
+"""Keys of every family; a family's table stands over it."""
+
+
+# --- parts of the families --------------------------------------------------------------------
+
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "swish",
+    "swish": "swish",
+}
+
+
+def activation(settings: Settings, key: str) -> str:
+    """The library's name of an activation."""
+    name = settings[key]
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"{key} is {name!r}, expected one of {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[name]
+
+
+def head_width(settings: Settings, width: str, heads: str) -> int:
+    """What each head has of the model's width."""
+    if settings[width] % settings[heads]:
+        raise ValueError(
+            f"{width} is {settings[width]}, expected a multiple of {heads}, {settings[heads]}"
+        )
+    return int(settings[width] // settings[heads])
+
+
+def both(parameter: str, tensor: str, bias: bool = True) -> list[Rule]:
+    """The rules of a weight and, where there is one, its bias."""
+    names = ("weight", "bias") if bias else ("weight",)
+    return [Rule(f"{parameter}.{name}", f"{tensor}.{name}") for name in names]
+
+
+def head(config: DecoderConfig) -> list[Rule]:
+    """The rule of an output matrix of its own."""
+    return [] if config.tied else [Rule("output.weight", "lm_head.weight")]

@@ -1,0 +1,91 @@
+"""Small folders and GGUF files with random weights, for the tests of llmlib.pretrained."""
+
+import json
+
+import gguf
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from llmlib.decoder import Decoder, DecoderConfig
+from llmlib.pretrained.gguf_models import gguf_rules
+
+LLAMA = {
+    "model_type": "llama", "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 32,
+    "max_position_embeddings": 40, "rms_norm_eps": 1e-5, "rope_theta": 500.0,
+}  # fmt: skip
+
+
+def llama_weights(settings=LLAMA):
+    """Random tensors under Hugging Face's names."""
+    torch.manual_seed(0)
+    dim, kv, ffn = settings["hidden_size"], 8, settings["intermediate_size"]
+    shapes = {"model.embed_tokens": (61, dim), "model.norm": (dim,), "lm_head": (61, dim)}
+    for i in range(settings["num_hidden_layers"]):
+        layer = f"model.layers.{i}"
+        shapes |= {
+            f"{layer}.self_attn.q_proj": (dim, dim), f"{layer}.self_attn.k_proj": (kv, dim),
+            f"{layer}.self_attn.v_proj": (kv, dim), f"{layer}.self_attn.o_proj": (dim, dim),
+            f"{layer}.mlp.gate_proj": (ffn, dim), f"{layer}.mlp.up_proj": (ffn, dim),
+            f"{layer}.mlp.down_proj": (dim, ffn), f"{layer}.input_layernorm": (dim,),
+            f"{layer}.post_attention_layernorm": (dim,),
+        }  # fmt: skip
+    return {f"{name}.weight": torch.randn(shape) for name, shape in shapes.items()}
+
+
+def folder(path, settings=LLAMA, weights=None, **changes):
+    """A Hugging Face folder."""
+    settings = {key: value for key, value in {**settings, **changes}.items() if value != "gone"}
+    (path / "config.json").write_text(json.dumps(settings))
+    save_file(llama_weights() if weights is None else weights, path / "model.safetensors")
+    return path
+
+
+def shards(path, changes=None):
+    """A folder with one shard for each tensor, and changes to its index."""
+    folder(path)
+    weights = load_file(path / "model.safetensors")
+    (path / "model.safetensors").unlink()
+    listed = {name: f"part-{n}.safetensors" for n, name in enumerate(weights)}
+    for name, shard in listed.items():
+        save_file({name: weights[name]}, path / shard)
+    listed |= changes or {}
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
+    return path, weights
+
+
+def write_gguf(path, model, architecture="llama", change=lambda tensors: None, **settings):
+    """A random model as llama.cpp stores it, without a tokenizer."""
+    config, writer = model.config, gguf.GGUFWriter(path, architecture)
+    numbers = {
+        "block_count": config.n_layers, "context_length": config.context,
+        "embedding_length": config.dim, "feed_forward_length": config.ffn_dim,
+        "attention.head_count": config.n_heads, "attention.head_count_kv": config.n_kv_heads,
+        **settings,
+    }  # fmt: skip
+    for name, value in numbers.items():
+        if value is not None:
+            writer.add_uint32(f"{architecture}.{name}", value)
+    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", config.norm_eps)
+    writer.add_float32(f"{architecture}.rope.freq_base", config.rope_base)
+    weights, tensors = model.state_dict(), {}
+    for rule in gguf_rules(config, permuted=False):
+        x = weights[rule.parameter]
+        if architecture == "llama" and rule.tensor.endswith(("attn_q.weight", "attn_k.weight")):
+            heads = len(x) // config.head_dim
+            x = x.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)  # as its converter
+        tensors[rule.tensor] = x.contiguous().numpy().astype(np.float32)
+    change(tensors)
+    for name, array in tensors.items():
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def small(**changes):
+    torch.manual_seed(0)
+    return Decoder(DecoderConfig(61, 24, 2, 6, 2, ffn_dim=32, context=40, **changes))
