@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Generic, Literal, get_args
+from typing import Generic, Literal, SupportsIndex, get_args
 
 from llmlib.tokenization.added import AddedToken, AddedTokens
 from llmlib.tokenization.ids import whole_ids
@@ -169,7 +169,7 @@ class MergeTokenizer(ABC, Generic[Symbol]):
             return [whole]
         return merge_by_rank(self._spell(piece), self._ranks, self._products)
 
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+    def decode(self, ids: Iterable[SupportsIndex], errors: str = "replace") -> str:
         """The text of token ids.
 
         Args:

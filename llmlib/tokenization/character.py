@@ -90,10 +90,11 @@ class BPETokenizer(MergeTokenizer[str]):
 
         Raises: ValueError naming the file if it is no such file.
         """
+        path = json_path(path)
         file = read_tokenizer_json(path)
         if file.byte_level:
             raise ValueError(f"{path} is byte-level: ByteLevelBPETokenizer.load reads it")
-        with naming(json_path(path)):
+        with naming(path):
             return cls(
                 file.tokens,
                 file.merges,

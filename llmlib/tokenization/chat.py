@@ -73,7 +73,7 @@ class ChatML:
         if not text.endswith(TAIL) or len(text) < len(HEAD) + len(TAIL):
             same = next(i for i in range(len(TAIL)) if not text.endswith(TAIL[-i - 1 :]))
             end = len(text) - same
-            raise _departure(text[max(len(HEAD), end - 60) :], TAIL[-same - 1 :])
+            raise _departure(text[max(len(HEAD), end - 40) : end + 20], TAIL[-same - 1 :])
         system = text[len(HEAD) : -len(TAIL)]
         if found := re.search(r"['\\]", system):
             raise ValueError(

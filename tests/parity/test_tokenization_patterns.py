@@ -1,5 +1,5 @@
 """llmlib.tokenization.oniguruma and patterns against the package tokenizers: the same pieces."""
-# ruff: noqa: E501 - a pattern stands in one line, as the model has it
+# ruff: noqa: E501, SIM905 - a pattern stands in one line, as the model has it
 
 import random
 import sys
@@ -349,3 +349,40 @@ def test_the_steps_that_are_no_patterns_cut_alike():
 def test_what_is_not_read_alike_is_refused_with_its_place(pattern):
     with pytest.raises(ValueError, match=r"^the pattern .* at position \d+$"):
         Splitter(pattern)
+
+
+def random_pattern(generator, depth=0):
+    """Items, classes, groups and quantifiers in any order; most are patterns."""
+    atoms = r"a b s k S 1 é 世 ' \s \S \d \D \w \W \h \p{L} \P{L} \p{^N} \p{Lu} \n . ^ $ \b \- - & | { ] \x41 \R \A \z \Z #".split()
+    inner = r"a b s k 1 - & && | ~ ^ é 世 a-c 0-9 à-ü \s \w \W \p{L} \P{Han} \] \- \\ [:alpha:] [:^alpha:] [:punct:] [a-f] [^b] _".split()
+    quantifiers = "* + ? *? +? ?? *+ ++ ?+ {1,2} {2} {,2} {1,} {1,2}? {2}? {1,2}+ { **".split()
+    groups = "(?: ( (?= (?! (?<! (?> (?i: (?m: (?-i: (?i-m:".split()
+    text = ""
+    for _ in range(generator.randint(1, 4)):
+        match generator.choices(["item", "class", "group", "or"], [45, 25, 20, 10])[0]:
+            case "item":
+                text += generator.choice(atoms)
+            case "class":
+                several = "".join(generator.choices(inner, k=generator.randint(1, 4)))
+                text += f"[{generator.choice(['', '^'])}{several}]"
+            case "group" if depth < 2:
+                text += generator.choice(groups) + random_pattern(generator, depth + 1) + ")"
+            case _:
+                text += "|"
+        text += generator.choice(quantifiers) if generator.random() < 0.35 else ""
+    return text
+
+
+def test_random_patterns_cut_alike_or_are_refused():
+    generator = random.Random(0)
+    same = 0
+    for _ in range(400):
+        pattern = random_pattern(generator)
+        try:
+            regex, mine = Regex(pattern), Splitter(pattern)
+        except Exception:  # of either: no pattern, or refused
+            continue
+        same += 1
+        for text in TEXTS[:12]:
+            assert mine(text[:40]) == theirs(regex, text[:40]), (pattern, text)
+    assert same > 200

@@ -65,7 +65,7 @@ def test_a_folder_stays_whole_when_saving_fails(tokenizer, tmp_path):
     broken = ByteLevelBPETokenizer(
         other.tokens, other.merges, chat_template="a lone \ud800", pattern=other.pattern
     )
-    with pytest.raises(ValueError, match="surrogates not allowed|is of another tokenizer"):
+    with pytest.raises(ValueError, match=r"is of another tokenizer"):
         broken.save(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(UnicodeEncodeError):
@@ -80,8 +80,8 @@ def test_a_folder_without_the_file_names_it(tmp_path):
     for kind in (BPETokenizer, ByteLevelBPETokenizer):
         with pytest.raises(FileNotFoundError, match=r"tokenizer\.json is not there"):
             kind.load(tmp_path)
+    (tmp_path / "e.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"vocab\.bpe is not there"):
-        (tmp_path / "e.json").write_text("{}", encoding="utf-8")
         ByteLevelBPETokenizer.from_gpt2_files(tmp_path / "e.json", tmp_path / "vocab.bpe", [])
 
 
@@ -158,12 +158,10 @@ def test_whatever_is_wrong_anywhere_in_a_file_loading_works_or_names_it(
 ):
     tokenizer.save(tmp_path)
     config = {
-        **{
-            "bos_token": "<s>",
-            "add_bos_token": True,
-            "chat_template": "x",
-            "add_prefix_space": False,
-        },
+        "bos_token": "<s>",
+        "add_bos_token": True,
+        "chat_template": "x",
+        "add_prefix_space": False,
         "added_tokens_decoder": {
             str(tokenizer.vocab_size - 5): {"content": "<s>", "special": True}
         },
@@ -171,15 +169,16 @@ def test_whatever_is_wrong_anywhere_in_a_file_loading_works_or_names_it(
     }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     good = json.loads((tmp_path / name).read_text(encoding="utf-8"))
-    n_errors = 0
+    messages = []
     for path in places(good):
         (tmp_path / name).write_text(json.dumps(put(good, path, value)), encoding="utf-8")
         try:
             ByteLevelBPETokenizer.load(tmp_path).encode("a b")
         except ValueError as error:
-            n_errors += 1
-            assert "tokenizer" in str(error) or "has no token" in str(error), (path, error)
-    assert n_errors > 0
+            messages.append(str(error))
+    assert messages
+    unnamed = [text for text in messages if "/tokenizer" not in text and "has no token" not in text]
+    assert unnamed == []
 
 
 @bad_input
@@ -187,7 +186,7 @@ def test_random_damage_to_the_bytes_of_a_file_has_a_name(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     path = tmp_path / "tokenizer.json"
     good = path.read_bytes()
-    generator = random.Random(0)
+    generator, messages = random.Random(0), []
     for _ in range(200):
         data = bytearray(good)
         for _ in range(generator.randint(1, 4)):
@@ -197,7 +196,9 @@ def test_random_damage_to_the_bytes_of_a_file_has_a_name(tokenizer, tmp_path):
         try:
             ByteLevelBPETokenizer.load(tmp_path)
         except ValueError as error:
-            assert "tokenizer" in str(error)  # the name of the file
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert all("tokenizer.json: " in text for text in messages)
 
 
 @bad_input
@@ -253,17 +254,17 @@ def test_what_is_no_row_of_whole_numbers_is_a_type_error(tokenizer, ids):
 @bad_input
 def test_other_arguments_of_the_wrong_kind_are_named(tokenizer):
     for wrong in (b"bytes", None, 7, ["a"]):
-        with pytest.raises(TypeError, match="text is a .* expected str"):
+        with pytest.raises(TypeError, match=r"text is a .* expected str"):
             tokenizer.encode(wrong)
     for errors in ("surrogateescape", "", None, "Strict"):
         with pytest.raises(
-            ValueError, match="errors is .*, expected one of replace, ignore, strict"
+            ValueError, match=r"errors is .*, expected one of replace, ignore, strict"
         ):
             tokenizer.decode([0], errors=errors)
     with pytest.raises(TypeError, match="special_tokens is '<s>', expected a list"):
         ByteLevelBPETokenizer.train(TEXT, 300, special_tokens="<s>")
     for size in (300.0, True, "300"):
-        with pytest.raises(TypeError, match="vocab_size is .*, expected an integer"):
+        with pytest.raises(TypeError, match=r"vocab_size is .*, expected an integer"):
             ByteLevelBPETokenizer.train(TEXT, size)
     with pytest.raises(ValueError, match="normalization is 'nfc'"):
         ByteLevelBPETokenizer(tokenizer.tokens, [], normalization="nfc")

@@ -9,9 +9,11 @@ bad_input = pytest.mark.bad_input
 
 
 def metadata(*added, **more):
-    """A vocabulary of bytes and of (text, type) tokens; keys of tokenizer.ggml set or, None, gone."""
+    """A vocabulary of bytes and of (text, type) tokens; keys set or, None, gone."""
     settings = {
-        **{"model": "gpt2", "pre": "qwen2", "merges": []},
+        "model": "gpt2",
+        "pre": "qwen2",
+        "merges": [],
         "tokens": [*BYTE_SYMBOLS, *(text for text, _ in added)],
         "token_type": [NORMAL] * 256 + [type_ for _, type_ in added],
         **more,
@@ -57,7 +59,7 @@ def test_a_user_defined_run_of_spaces_goes_before_the_merges():
 
 
 def test_tokens_around_a_text_are_those_the_file_asks_for():
-    some = dict(bos_token_id=256, eos_token_id=257)
+    some = {"bos_token_id": 256, "eos_token_id": 257}
     marks = ("<s>", CONTROL), ("</s>", CONTROL)
     for more, before, behind in [
         ({}, [], []),
