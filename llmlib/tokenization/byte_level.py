@@ -7,26 +7,33 @@ from typing import Any
 
 from llmlib.gguf_format import GGUFFile
 from llmlib.tokenization import files
-from llmlib.tokenization.base import MergeTokenizer, count_pieces, n_merges_for
-from llmlib.tokenization.chat import ChatML
+from llmlib.tokenization.added import MARK, AddedToken
+from llmlib.tokenization.base import (
+    CACHED_PIECES,
+    Around,
+    MergeTokenizer,
+    Normalization,
+    count_pieces,
+    n_merges_for,
+    refuse_lone_surrogates,
+)
+from llmlib.tokenization.chat import ChatTemplate, Messages
 from llmlib.tokenization.files import TokenizerFile
+from llmlib.tokenization.gguf_vocabulary import read_gguf_metadata
 from llmlib.tokenization.learning import Ties, learn_merges
-from llmlib.tokenization.patterns import DIGITS_FIRST_PATTERN, GPT2_PATTERN, QWEN2_PATTERN
-
-TEMPLATE_FILE = "chat_template.jinja"
-GGUF_PATTERNS = {
-    "gpt-2": GPT2_PATTERN,
-    "smollm": DIGITS_FIRST_PATTERN,
-    "qwen2": QWEN2_PATTERN,
-}
-GGUF_CONTROL = 3  # the token type of special tokens
+from llmlib.tokenization.patterns import GPT2_PATTERN, Pattern
+from llmlib.tokenization.tokenizer_config import Beside, files_beside, read_beside
+from llmlib.tokenization.tokenizer_json import json_path, read_tokenizer_json, tokenizer_json
 
 
 class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
     """Byte-pair encoding whose smallest tokens are bytes: no character is unknown.
 
-    A token need not be whole characters. Arguments as in `MergeTokenizer`, and chat_template: the
-    Jinja template of a model that chats.
+    A token need not be whole characters. Arguments as in `MergeTokenizer`, and
+
+    Args:
+        chat_template: the Jinja template of a model that chats.
+        template_tokens: what the template calls the model's tokens, such as bos_token -> "<s>".
 
     Source: radford2019gpt2
     """
@@ -37,11 +44,28 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
         merges: Sequence[tuple[bytes, bytes]],
         *,
         special_tokens: Mapping[str, int] | None = None,
-        pattern: str = GPT2_PATTERN,
+        added_tokens: Sequence[AddedToken] = (),
+        pattern: Pattern = GPT2_PATTERN,
+        normalization: Normalization | None = None,
+        ignore_merges: bool = False,
+        around: Around = ((), ()),
+        cache_size: int = CACHED_PIECES,
         chat_template: str | None = None,
+        template_tokens: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(tokens, merges, special_tokens=special_tokens, pattern=pattern)
+        super().__init__(
+            tokens,
+            merges,
+            special_tokens=special_tokens,
+            added_tokens=added_tokens,
+            pattern=pattern,
+            normalization=normalization,
+            ignore_merges=ignore_merges,
+            around=around,
+            cache_size=cache_size,
+        )
         self.chat_template = chat_template
+        self.template_tokens = dict(template_tokens or {})
         self._byte_ids = [self._ids.get(bytes([byte]), -1) for byte in range(256)]
 
     @classmethod
@@ -49,7 +73,7 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
         cls,
         text: str,
         vocab_size: int,
-        pattern: str = GPT2_PATTERN,
+        pattern: Pattern = GPT2_PATTERN,
         *,
         special_tokens: Sequence[str] = (),
         ties: Ties = "smallest",
@@ -90,45 +114,71 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
             raise ValueError(f"the byte 0x{byte:02X} of {piece!r} has no token in this vocabulary")
         return ids
 
+    def _as_token(self, piece: str) -> bytes:
+        return piece.encode()
+
     def _join(self, tokens: Iterable[bytes], errors: str) -> str:
         return b"".join(tokens).decode("utf-8", errors)
 
     def chat(
-        self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
+        self, messages: Messages, add_generation_prompt: bool = True, **variables: Any
     ) -> list[int]:
         """The ids of a conversation, laid out by the model's template.
 
-        Names of special tokens inside a message stay text, so that no message can end itself or
-        open another; only the template's own marks become special tokens.
+        Names of special tokens inside a message stay text, and so does all that looks like a mark,
+        <|…|>: no message can end itself or open another; only the template's own marks become
+        tokens.
 
         Args:
             messages: mappings with "role" (system, user, assistant) and "content".
             add_generation_prompt: end with the opening of the assistant's answer.
+            variables: what else the template uses, such as enable_thinking.
 
-        Raises: ValueError if the model has no template, or one of a layout not known here.
+        Raises: ValueError if the model has no template, if the template refuses the messages, or
+            writes a mark that is no token here.
         """
         if self.chat_template is None:
-            raise ValueError("this tokenizer has no chat template")
-        layout = ChatML.from_template(self.chat_template)
+            raise ValueError(
+                "this tokenizer has no chat template: none came with it in chat_template.jinja, "
+                "tokenizer_config.json or tokenizer.chat_template of a GGUF file"
+            )
+        template = ChatTemplate(self.chat_template, self.template_tokens)
+        special = list(self.special_tokens)
+        text, sign = template.render_guarded(messages, special, add_generation_prompt, **variables)
+        refuse_lone_surrogates(text)
         ids: list[int] = []
-        for text, special in layout.segments(messages, add_generation_prompt):
-            ids += self.encode(text, allow_special=special)
+        for part in self._added.split(text, allow_special=True):
+            if isinstance(part, int):
+                ids.append(part)
+            elif mark := MARK.search(part):
+                raise ValueError(f"the chat template writes {mark[0]!r}, which is no token here")
+            else:
+                ids += self._encode_plain(part.replace(sign, ""))
         return ids
 
     # --- files --------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes Hugging Face's tokenizer.json, and a chat template beside it if there is one."""
-        path = files.write_tokenizer_json(
-            path,
+        """Writes Hugging Face's tokenizer.json, and beside it a chat template if there is one.
+
+        What was there before stays whole if anything fails.
+
+        Raises: ValueError if a template of another tokenizer lies there, which would be read with
+            this one.
+        """
+        path = json_path(path)
+        content = tokenizer_json(
             self._vocabulary(),
             self._symbol_merges(),
-            self.special_tokens,
+            self.added_tokens,
             self.pattern,
             byte_level=True,
+            normalization=self.normalization,
+            ignore_merges=self.ignore_merges,
+            around=self.around,
         )
-        if self.chat_template is not None:
-            (path.parent / TEMPLATE_FILE).write_text(self.chat_template, encoding="utf-8")
+        beside = files_beside(path.parent, self.chat_template, self.template_tokens)
+        files.write_texts({path: content, **beside})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "ByteLevelBPETokenizer":
@@ -137,20 +187,21 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
 
     @classmethod
     def from_tokenizer_json(cls, path: str | os.PathLike[str]) -> "ByteLevelBPETokenizer":
-        """Reads a byte-level tokenizer.json, or the one in a folder, and a template beside it.
+        """Reads a byte-level tokenizer.json, or the one in a folder, and what lies beside it.
 
-        `encode` gives what the package tokenizers gives with add_special_tokens=False.
+        `encode` gives what the package tokenizers gives with add_special_tokens=False, and with
+        add_special_tokens=True if add_special is set. The template of a conversation is read from
+        chat_template.jinja, or from tokenizer_config.json.
 
         Raises: ValueError naming the file, if it is damaged or asks for what is not read here.
         """
-        path = files.json_path(path)
-        file = files.read_tokenizer_json(path)
-        template = path.parent / TEMPLATE_FILE
-        text = template.read_text(encoding="utf-8") if template.is_file() else None
+        path = json_path(path)
+        file = read_tokenizer_json(path)
+        beside = read_beside(path.parent, file)
         with files.naming(path):
             if not file.byte_level:
                 raise ValueError("not byte-level; BPETokenizer.load reads characters")
-            return cls._from_file(file, text)
+            return cls._from_file(file, beside)
 
     @classmethod
     def from_gpt2_files(
@@ -193,44 +244,36 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
     ) -> "ByteLevelBPETokenizer":
         """The same from metadata that was read already; path is named in errors."""
         with files.naming(path):
-            kind, split = metadata["tokenizer.ggml.model"], metadata["tokenizer.ggml.pre"]
-            tokens, types = (metadata[f"tokenizer.ggml.{k}"] for k in ("tokens", "token_type"))
-            merges = files.read_merges(metadata["tokenizer.ggml.merges"])
-            if kind != "gpt2" or split not in GGUF_PATTERNS:
-                expected = f"gpt2 with one of {', '.join(GGUF_PATTERNS)}"
-                raise ValueError(f"a tokenizer {kind!r} split by {split!r}, expected {expected}")
-            if len(types) != len(tokens):
-                raise ValueError(f"{len(types)} entries of token_type for {len(tokens)} tokens")
-            special = {
-                token: i
-                for i, (token, type_) in enumerate(zip(tokens, types, strict=True))
-                if type_ == GGUF_CONTROL
-            }
-            file = TokenizerFile(tokens, merges, special, GGUF_PATTERNS[split], byte_level=True)
-            return cls._from_file(file, metadata.get("tokenizer.chat_template"))
+            return cls._from_file(*read_gguf_metadata(metadata))
 
     @classmethod
     def _from_file(
-        cls, file: TokenizerFile, chat_template: str | None = None
+        cls, file: TokenizerFile, beside: Beside | None = None
     ) -> "ByteLevelBPETokenizer":
-        """From byte symbols to bytes; a special token is spelled as it is."""
-        plain = [token for token in file.tokens if token not in file.special_tokens]
+        """From byte symbols to bytes; an added token is spelled as it is."""
+        beside = beside or Beside(around=file.around)
+        whole = {token.content for token in file.added} | {file.tokens[i] for i in file.unused}
+        plain = [token for token in file.tokens if token not in whole]
         known = dict(zip(plain, files.from_symbols(plain), strict=True))
-        known |= {name: name.encode() for name in file.special_tokens}
+        known |= {name: name.encode() for name in whole}
         if unknown := next((t for pair in file.merges for t in pair if t not in known), None):
             raise ValueError(f"the merges use {unknown!r}, which is not in the vocabulary")
         return cls(
             [known[token] for token in file.tokens],
             [(known[left], known[right]) for left, right in file.merges],
-            special_tokens=file.special_tokens,
+            added_tokens=file.added,
             pattern=file.pattern,
-            chat_template=chat_template,
+            normalization=file.normalization,
+            ignore_merges=file.ignore_merges,
+            around=beside.around,
+            chat_template=beside.chat_template,
+            template_tokens=dict(beside.template_tokens),
         )
 
     def _vocabulary(self) -> dict[str, int]:
         texts = files.to_symbols(self.tokens)
-        for name, i in self.special_tokens.items():
-            texts[i] = name
+        for token in self.added_tokens:
+            texts[token.id] = token.content
         vocabulary = {text: i for i, text in enumerate(texts)}
         if clash := next((text for i, text in enumerate(texts) if vocabulary[text] != i), None):
             raise ValueError(f"in a file, {clash!r} would be a special token and an ordinary one")

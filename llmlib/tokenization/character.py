@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterable, Sequence
 
 from llmlib.tokenization.base import MergeTokenizer, count_pieces, n_merges_for
-from llmlib.tokenization.files import naming, read_tokenizer_json, write_tokenizer_json
+from llmlib.tokenization.files import naming, write_texts
 from llmlib.tokenization.learning import Ties, learn_merges
-from llmlib.tokenization.patterns import WORD_PATTERN
+from llmlib.tokenization.patterns import WORD_PATTERN, Pattern
+from llmlib.tokenization.tokenizer_json import json_path, read_tokenizer_json, tokenizer_json
 
 
 class BPETokenizer(MergeTokenizer[str]):
@@ -23,7 +24,7 @@ class BPETokenizer(MergeTokenizer[str]):
         cls,
         text: str,
         vocab_size: int,
-        pattern: str = WORD_PATTERN,
+        pattern: Pattern = WORD_PATTERN,
         *,
         special_tokens: Sequence[str] = (),
         ties: Ties = "smallest",
@@ -63,15 +64,25 @@ class BPETokenizer(MergeTokenizer[str]):
                 "the training text lacked it"
             ) from None
 
+    def _as_token(self, piece: str) -> str:
+        return piece
+
     def _join(self, tokens: Iterable[str], errors: str) -> str:
         return "".join(tokens)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the tokenizer in Hugging Face's tokenizer.json form."""
-        vocabulary = {token: i for i, token in enumerate(self.tokens)}
-        write_tokenizer_json(
-            path, vocabulary, self.merges, self.special_tokens, self.pattern, byte_level=False
+        content = tokenizer_json(
+            {token: i for i, token in enumerate(self.tokens)},
+            self.merges,
+            self.added_tokens,
+            self.pattern,
+            byte_level=False,
+            normalization=self.normalization,
+            ignore_merges=self.ignore_merges,
+            around=self.around,
         )
+        write_texts({json_path(path): content})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "BPETokenizer":
@@ -79,10 +90,17 @@ class BPETokenizer(MergeTokenizer[str]):
 
         Raises: ValueError naming the file if it is no such file.
         """
+        path = json_path(path)
         file = read_tokenizer_json(path)
         if file.byte_level:
             raise ValueError(f"{path} is byte-level: ByteLevelBPETokenizer.load reads it")
         with naming(path):
             return cls(
-                file.tokens, file.merges, special_tokens=file.special_tokens, pattern=file.pattern
+                file.tokens,
+                file.merges,
+                added_tokens=file.added,
+                pattern=file.pattern,
+                normalization=file.normalization,
+                ignore_merges=file.ignore_merges,
+                around=file.around,
             )

@@ -1,17 +1,21 @@
-"""The files that tokenizers travel in: Hugging Face's tokenizer.json and GPT-2's pair of files.
+"""What the files of tokenizers have in common: bytes as characters, JSON, ids, errors with a name.
 
-Both write bytes as printable characters, one a byte, so that a token is text and holds no space.
+Byte-level files write bytes as printable characters, one a byte, so that a token is text and holds
+no space.
 """
 
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmlib.tokenization.patterns import DIGITS_FIRST_PATTERN, GPT2_PATTERN
+from llmlib.tokenization.added import AddedToken
+from llmlib.tokenization.base import Around, Normalization
+from llmlib.tokenization.patterns import GPT2_PATTERN, Pattern
 
 
 def _byte_symbols() -> tuple[str, ...]:
@@ -45,171 +49,140 @@ def from_symbols(texts: Iterable[str]) -> list[bytes]:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Errors about contents get the name of the file in front.
-
-    A damaged file also shows as a missing key, or a number where a text should be.
-    """
+    """Errors about contents get the name of the file in front."""
     try:
         yield
-    except ValueError as error:
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged or of another kind: {error!r}") from None
-
-
-# --- tokenizer.json ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """What a file says: id -> token, merges by rank, special tokens, pattern, all as text."""
+    """What a file says: id -> token, merges by rank, added tokens, pattern, all as text."""
 
     tokens: list[str]
     merges: list[tuple[str, str]]
-    special_tokens: dict[str, int]
-    pattern: str
+    added: tuple[AddedToken, ...]
+    pattern: Pattern
     byte_level: bool
+    normalization: Normalization | None = None
+    ignore_merges: bool = False
+    around: Around = ((), ())
+    unused: frozenset[int] = frozenset()  # ids that fill up the vocabulary: no text has them
 
 
-def json_path(path: str | os.PathLike[str]) -> Path:
-    """The file itself, or tokenizer.json in a folder."""
+# --- values -----------------------------------------------------------------------------------
+
+
+def short(value: object) -> str:
+    """A value as an error shows it: a damaged file may hold a long one."""
+    text = repr(value)
+    return text if len(text) <= 120 else text[:100] + "…"
+
+
+def expect(value: Any, kind: type, what: str) -> Any:
+    """The value, if it is of a kind. Raises: ValueError; a number is no bool, a bool no number."""
+    if type(value) is not kind:
+        names = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
+        raise ValueError(f"{what} is {short(value)}, expected {names.get(kind, 'true or false')}")
+    return value
+
+
+def only(found: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    """Raises: ValueError for a key that nobody reads: it could change the ids."""
+    if unknown := [key for key in found if key not in set(known)]:
+        value = short(found[unknown[0]])
+        raise ValueError(f"{what} {unknown[0]!r} is {value}, which is not read here")
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A text file. Raises: FileNotFoundError, ValueError naming a file that is not UTF-8."""
     path = Path(path)
-    return path / "tokenizer.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there, or is no file")
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A JSON object from a file. Raises: ValueError naming a file that holds none."""
+    text = read_text(path)
     with naming(path):
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:  # includes text that is not UTF-8
+            found = json.loads(text, object_pairs_hook=_object)
+        except json.JSONDecodeError as error:
             raise ValueError(f"wrong or truncated JSON: {error}") from None
         if not isinstance(found, dict):
             raise ValueError(f"a JSON {type(found).__name__}, expected an object")
         return found
 
 
-def read_tokenizer_json(path: str | os.PathLike[str]) -> TokenizerFile:
-    """Reads a tokenizer.json that holds a BPE model.
-
-    Raises: ValueError naming the file, if something is missing or is not supported here.
-    """
-    path = json_path(path)
-    content = read_json(path)
-    with naming(path):
-        return _parse(content)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+    return found
 
 
-def _parse(content: Mapping[str, Any]) -> TokenizerFile:
-    model = content["model"]
-    if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"model type {model['type']!r}, expected 'BPE'")
-    if content.get("normalizer"):
-        raise ValueError(f"normalizer {content['normalizer']}, expected none")
-    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
-        if model.get(option):
-            raise ValueError(f"model option {option} is {model[option]!r}, which is not read here")
-    if model.get("ignore_merges"):
-        raise ValueError("model option ignore_merges is true, which is not read here")
-    pattern, byte_level = _pattern(content["pre_tokenizer"])
-    vocabulary, special = dict(model["vocab"]), {}
-    for token in content.get("added_tokens") or []:
-        if not token["special"] or token["lstrip"] or token["rstrip"] or token["single_word"]:
-            raise ValueError(f"added token {token}, expected a special one without options")
-        special[token["content"]] = token["id"]
-    merges = read_merges(model["merges"])
-    return TokenizerFile(by_id(vocabulary | special), merges, special, pattern, byte_level)
-
-
-def read_merges(merges: Iterable[str | Sequence[str]]) -> list[tuple[str, str]]:
+def read_merges(merges: Any, what: str = "merges") -> list[tuple[str, str]]:
     """Merges written as "left right" or as a list of two. Raises: ValueError for anything else."""
     pairs = []
-    for merge in merges:
+    for merge in expect(merges, list, what):
         parts = merge.split(" ") if isinstance(merge, str) else merge
-        if len(parts) != 2 or not all(parts):
-            raise ValueError(f"the merge {merge!r}, expected two tokens; truncated?")
+        if (
+            not isinstance(parts, (list, tuple))
+            or len(parts) != 2
+            or not all(isinstance(part, str) and part for part in parts)
+        ):
+            raise ValueError(f"the merge {short(merge)}, expected two tokens; truncated?")
         pairs.append((parts[0], parts[1]))
     return pairs
 
 
-def by_id(vocabulary: Mapping[str, int]) -> list[str]:
+def by_id(vocabulary: Mapping[str, Any]) -> list[str]:
     """Token -> id turned round. Raises: ValueError if the ids are not 0, 1, 2, …"""
+    for token, i in vocabulary.items():
+        if type(i) is not int or i < 0:
+            raise ValueError(
+                f"the token {token!r} has id {short(i)}, expected a whole number from 0"
+            )
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     for i, token in enumerate(tokens):
-        if vocabulary[token] != i:
+        if vocabulary[token] < i:
+            raise ValueError(f"{tokens[i - 1]!r} and {token!r} both have id {vocabulary[token]}")
+        if vocabulary[token] > i:
             raise ValueError(f"{token!r} has id {vocabulary[token]}, expected {i}: ids have gaps")
     return tokens
 
 
-def _pattern(pre_tokenizer: Mapping[str, Any]) -> tuple[str, bool]:
-    """The pattern of the pieces, and whether the pieces are bytes."""
-    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
-    last = steps[-1]
-    byte_level = last["type"] == "ByteLevel"
-    if byte_level and last["add_prefix_space"]:
-        raise ValueError("add_prefix_space is true, expected false")
-    gpt2 = byte_level and last.get("use_regex", True)
-    match steps[:-1] if byte_level else steps:
-        case [] if gpt2:
-            return GPT2_PATTERN, True
-        case [{"type": "Digits", "individual_digits": True}] if gpt2:
-            return DIGITS_FIRST_PATTERN, True
-        case [{"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated"}] if (
-            not gpt2
-        ):
-            return pattern, byte_level
-    raise ValueError(f"pre_tokenizer {pre_tokenizer}, which is not read here")
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Writes files, each whole or not at all: none takes its place before all are written."""
+    waiting: list[tuple[str, Path]] = []
+    try:
+        for path, text in texts.items():
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            waiting.append((name, path))
+            with open(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+            os.chmod(name, mode)
+        while waiting:
+            os.replace(*waiting[-1])
+            waiting.pop()
+    finally:
+        for name, _ in waiting:
+            Path(name).unlink(missing_ok=True)
 
 
-def write_tokenizer_json(
-    path: str | os.PathLike[str],
-    vocabulary: Mapping[str, int],
-    merges: Sequence[tuple[str, str]],
-    special_tokens: Mapping[str, int],
-    pattern: str,
-    *,
-    byte_level: bool,
-) -> Path:
-    """Writes a tokenizer.json that the package tokenizers reads; a folder gets one inside."""
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    content = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": i, "content": name, **plain, "special": True}
-            for name, i in sorted(special_tokens.items(), key=lambda item: item[1])
-        ],
-        "normalizer": None,
-        "pre_tokenizer": _pre_tokenizer(pattern, byte_level),
-        "post_processor": None,
-        "decoder": _byte_level(False) if byte_level else {"type": "Fuse"},
-        "model": {"type": "BPE", "vocab": dict(vocabulary), "merges": [list(m) for m in merges]},
-    }
-    path = json_path(path)
-    path.write_text(
-        json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n"
-    )
-    return path
-
-
-def _byte_level(use_regex: bool) -> dict[str, Any]:
-    options = {"add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
-    return {"type": "ByteLevel", **options}
-
-
-def _pre_tokenizer(pattern: str, byte_level: bool) -> dict[str, Any]:
-    """The inverse of `_pattern`."""
-    if byte_level and pattern == GPT2_PATTERN:
-        return _byte_level(True)
-    if byte_level and pattern == DIGITS_FIRST_PATTERN:
-        steps = [{"type": "Digits", "individual_digits": True}, _byte_level(True)]
-        return {"type": "Sequence", "pretokenizers": steps}
-    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
-    split["invert"] = False  # type: ignore[assignment]
-    if not byte_level:
-        return split
-    return {"type": "Sequence", "pretokenizers": [split, _byte_level(False)]}
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 # --- GPT-2's pair of files --------------------------------------------------------------------
@@ -231,19 +204,20 @@ def read_gpt2_files(
         tokens = by_id(vocabulary)
         if missing := [name for name in special_tokens if name not in vocabulary]:
             raise ValueError(f"no special token {missing[0]!r}")
+    text = read_text(vocab_bpe)
     with naming(vocab_bpe):
-        lines = Path(vocab_bpe).read_text(encoding="utf-8").split("\n")
+        lines = text.split("\n")
         if not lines[0].startswith("#version"):
             raise ValueError(f"begins with {lines[0][:40]!r}, expected {VERSION_LINE!r}")
-        merges = read_merges(line for line in lines[1:] if line)
+        merges = read_merges([line for line in lines[1:] if line])
         # Without its last lines the file still looks well: only the other file knows.
         made = {left + right for left, right in merges} | set(BYTE_SYMBOLS) | set(special_tokens)
         if unmade := [token for token in tokens if token not in made]:
             raise ValueError(
                 f"no merge makes {unmade[0]!r}, which {encoder_json} lists; truncated?"
             )
-    special = {name: vocabulary[name] for name in special_tokens}
-    return TokenizerFile(tokens, merges, special, GPT2_PATTERN, byte_level=True)
+    added = tuple(AddedToken(name, vocabulary[name]) for name in special_tokens)
+    return TokenizerFile(tokens, merges, added, GPT2_PATTERN, byte_level=True)
 
 
 def write_gpt2_files(
@@ -253,6 +227,10 @@ def write_gpt2_files(
     merges: Sequence[tuple[str, str]],
 ) -> None:
     """Writes token -> id to one file and the merges to the other."""
-    Path(encoder_json).write_text(json.dumps(dict(vocabulary)), encoding="utf-8", newline="\n")
     lines = [VERSION_LINE, *(f"{left} {right}" for left, right in merges)]
-    Path(vocab_bpe).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    write_texts(
+        {
+            Path(encoder_json): json.dumps(dict(vocabulary)),
+            Path(vocab_bpe): "\n".join(lines) + "\n",
+        }
+    )

@@ -1,0 +1,186 @@
+"""tokenizer_config.json and the template of a conversation, which lie beside a tokenizer.json.
+
+Here too every key is understood, known to change no id, or refused by name.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmlib.tokenization.base import Around
+from llmlib.tokenization.files import (
+    TokenizerFile,
+    expect,
+    naming,
+    only,
+    read_json,
+    read_text,
+    short,
+)
+from llmlib.tokenization.tokenizer_json import ADDED_FLAGS
+
+CONFIG_FILE, TEMPLATE_FILE = "tokenizer_config.json", "chat_template.jinja"
+NAMED_TOKENS = (
+    *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"),
+)
+# What these say is done elsewhere, or not at all, and changes no id of one text.
+HARMLESS = (
+    # which program to use, and where it was
+    *(
+        "tokenizer_class",
+        "processor_class",
+        "auto_map",
+        "name_or_path",
+        "tokenizer_file",
+        "backend",
+    ),
+    *("special_tokens_map_file", "vocab_file", "merges_file", "is_local", "local_files_only"),
+    *("use_fast", "tokenizer_type", "trust_remote_code", "_commit_hash", "device_map"),
+    # batches, and texts that are too long: `encode` takes one text and gives all its ids
+    *("model_max_length", "max_length", "max_len", "padding_side", "truncation_side", "padding"),
+    *("stride", "truncation", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"),
+    *("model_input_names", "return_token_type_ids", "verbose"),
+    # how text is tidied when decoding: `decode` gives the text of the tokens and tidies nothing
+    *("clean_up_tokenization_spaces", "spaces_between_special_tokens", "errors", "trim_offsets"),
+    # special tokens in a text: the caller says so by allow_special
+    *("split_special_tokens", "legacy", "use_default_system_prompt", "response_schema"),
+)
+# Keys that do nothing with these values, and would change ids with others.
+IDLE = {
+    "add_prefix_space": (None, False),
+    "do_lower_case": (None, False),
+    "strip_accents": (None, False),
+    "normalization": (None, False),
+    "dropout": (None, 0, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the files beside a tokenizer say: a template, names for it, tokens around a text."""
+
+    chat_template: str | None = None
+    template_tokens: tuple[tuple[str, str], ...] = ()  # such as ("bos_token", "<s>")
+    around: Around = ((), ())
+
+
+def read_beside(folder: Path, file: TokenizerFile) -> Beside:
+    """Reads tokenizer_config.json and chat_template.jinja, if they are there.
+
+    Raises: ValueError naming the file and the key that is damaged, not read here, or at odds with
+        tokenizer.json.
+    """
+    template = folder / TEMPLATE_FILE
+    text = read_text(template) if template.is_file() else None
+    config = folder / CONFIG_FILE
+    if not config.is_file():
+        return Beside(text, (), file.around)
+    content = read_json(config)
+    with naming(config):
+        known = (*NAMED_TOKENS, *HARMLESS, *IDLE, "add_bos_token", "add_eos_token", "chat_template")
+        more = ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
+        only(content, (*known, *more), "the key")
+        for key, idle in IDLE.items():
+            if content.get(key) not in idle:
+                raise ValueError(
+                    f"{key} is {short(content[key])}, which changes ids and is not read here"
+                )
+        _check_added(content.get("added_tokens_decoder") or {}, file)
+        names = _names(content, file)
+        template_of_config = _template(content.get("chat_template"))
+        around = _around(content, file, dict(names))
+        return Beside(template_of_config if text is None else text, names, around)
+
+
+def _template(template: Any) -> str | None:
+    """One template, or the one called default of several."""
+    if isinstance(template, list):
+        named = {}
+        for entry in template:
+            entry = expect(entry, dict, "an entry of chat_template")
+            named[entry.get("name")] = entry.get("template")
+        if "default" not in named:
+            raise ValueError(f"chat_template has {short(list(named))}, expected one called default")
+        template = named["default"]
+    return None if template is None else str(expect(template, str, "chat_template"))
+
+
+def _content(value: Any, key: str) -> str:
+    """The text of a token, which may be written with its options."""
+    if isinstance(value, dict):
+        value = value.get("content")
+    return str(expect(value, str, key))
+
+
+def _names(content: Mapping[str, Any], file: TokenizerFile) -> tuple[tuple[str, str], ...]:
+    """The tokens that have a role; each must be one that tokenizer.json lists as added."""
+    added = {token.content for token in file.added}
+    names = [(k, _content(content[k], k)) for k in NAMED_TOKENS if content.get(k) is not None]
+    listed: list[tuple[str, str]] = []
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        entries = content.get(key) or []
+        entries = list(entries.values()) if isinstance(entries, dict) else entries
+        listed += [(key, _content(entry, key)) for entry in expect(entries, list, key)]
+    for key, name in (*names, *listed):
+        if name not in added:
+            raise ValueError(f"{key} names {name!r}, which is no added token of tokenizer.json")
+    return tuple(names)
+
+
+def _check_added(entries: Any, file: TokenizerFile) -> None:
+    """The added tokens are listed a second time: they must be the same."""
+    known = {token.id: token for token in file.added}
+    for key, entry in expect(entries, dict, "added_tokens_decoder").items():
+        what = f"added_tokens_decoder[{key!r}]"
+        only(expect(entry, dict, what), ("content", *ADDED_FLAGS), what)
+        token = known.get(int(key)) if key.isdecimal() else None
+        if token is None:
+            raise ValueError(f"{what} is {short(entry)}, which is no added token of tokenizer.json")
+        expected = dataclasses.asdict(token)
+        for field, value in entry.items():
+            if value != expected[field]:
+                said = f"{short(expected[field])} in tokenizer.json"
+                raise ValueError(f"{field} of {what} is {short(value)}, but {said}")
+
+
+def _around(content: Mapping[str, Any], file: TokenizerFile, names: Mapping[str, str]) -> Around:
+    """add_bos_token and add_eos_token, where they are given, over what tokenizer.json says."""
+    ids = {token.content: token.id for token in file.added}
+    sides = list(file.around)
+    for side, key, role in ((0, "add_bos_token", "bos_token"), (1, "add_eos_token", "eos_token")):
+        if content.get(key) is None:
+            continue
+        if not expect(content[key], bool, key):
+            sides[side] = ()
+        elif role not in names:
+            raise ValueError(f"{key} is true, but there is no {role}")
+        else:
+            sides[side] = (ids[names[role]],)
+    return sides[0], sides[1]
+
+
+def files_beside(
+    folder: Path, chat_template: str | None, template_tokens: Mapping[str, str]
+) -> dict[Path, str]:
+    """What to write beside a tokenizer.json so that reading it gives template and names again.
+
+    Raises: ValueError if files of another tokenizer lie there, which would be read with this one.
+    """
+    template, config = folder / TEMPLATE_FILE, folder / CONFIG_FILE
+    written = {}
+    if chat_template is not None:
+        written[template] = chat_template
+    elif template.is_file():
+        raise ValueError(
+            f"{template} belongs to another tokenizer; take it away, or save elsewhere"
+        )
+    content = json.dumps(dict(template_tokens), ensure_ascii=False, indent=1) + "\n"
+    if config.is_file():
+        if read_json(config) != dict(template_tokens):
+            raise ValueError(f"{config} is of another tokenizer; take it away, or save elsewhere")
+    elif template_tokens:
+        written[config] = content
+    return written
