@@ -219,6 +219,7 @@ def visit(browser: Browser, bases: dict[str, str]) -> Iterator[Visits]:
     visits.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of one page go to the same of several workers, which keeps it open.
 
