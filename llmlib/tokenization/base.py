@@ -32,7 +32,7 @@ def refuse_lone_surrogates(text: str) -> None:
 
 
 class _PieceCache(dict[str, tuple[int, ...]]):
-    """Piece -> ids, filled as pieces are met; full, it is emptied, so that it follows the text.
+    """Piece -> ids, filled as pieces are met; full, it is emptied, so that it follows the text."""
 
     def __init__(self, encode_piece: Callable[[str], list[int]], size: int) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """A headless Chromium without a network, a local web server, and the list of pages."""
 
+import contextlib
 import functools
 import http.server
 import json
@@ -33,6 +34,20 @@ SETTLED = """[...document.querySelectorAll('.lm-widget')]
     .every(widget => widget.dataset.ready || widget.dataset.error)"""
 # What opens or turns may fade in, and is faint for as long.
 STILL = "Promise.all(document.getAnimations().map(animation => animation.finished))"
+# A page is opened twice, which serves all its checks: on a desktop that reads from a web server,
+# and on a phone that reads from a folder, in the dark and without motion. A test that wants the
+# desktop's page in the dark turns it (`Visit.show`).
+LOADS: dict[str, dict[str, Any]] = {
+    "http": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "file": {
+        "viewport": {"width": 375, "height": 900},
+        "color_scheme": "dark",
+        "reduced_motion": "reduce",
+    },
+}
+SCHEMES = tuple(LOADS)
+DRIVE = (Path(__file__).parent / "drive.js").read_text(encoding="utf-8")
+THEME = "mode => document.documentElement.dataset.theme === mode"
 TOTALS: Counter[str] = Counter()
 WEIGHTS: dict[str, int] = {}
 
@@ -96,6 +111,25 @@ class Visit:
         page.on("requestfailed", lambda sent: self.complaints.append(f"not loaded: {sent.url}"))
         page.on("response", lambda answer: answer.ok or self.complaints.append(refused(answer)))
 
+    def settle(self) -> None:
+        """Waits until the page has drawn itself: formulas set, widgets started, folds open."""
+        self.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        self.page.evaluate("window.MathJax?.startup?.promise")
+        self.page.evaluate(STILL)
+        try:
+            self.page.wait_for_function(SETTLED, timeout=30_000)
+        except Error:
+            self.complaints.append("a widget did not start within 30 s")
+        self.page.evaluate(DRIVE)
+
+    def show(self, mode: str) -> str:
+        """Asks for "light" or "dark"; returns the theme that the page then has, settled."""
+        self.page.emulate_media(color_scheme=mode)  # type: ignore[arg-type]
+        with contextlib.suppress(Error):
+            self.page.wait_for_function(THEME, arg=mode, timeout=5_000)
+        self.page.evaluate(STILL)
+        return str(self.page.evaluate("document.documentElement.dataset.theme"))
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
@@ -143,6 +177,11 @@ def chapter(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def open_page(browser: Browser, name: str, scheme: str) -> Visit:
+    """An empty page of the size and the preferences of one of the two readers."""
+    return Visit(browser.new_context(**LOADS[scheme]).new_page(), name)
+
+
 class Visits:
     """Opens pages, and keeps those of one chapter open while its tests run."""
 
@@ -150,32 +189,20 @@ class Visits:
         self.browser, self.bases = browser, bases
         self.opened: dict[str, Visit] = {}
 
-    def __call__(self, scheme: str, chapter: str, *, width: int = 1280, **context: Any) -> Visit:
-        """The page by "http" or "file", settled: formulas set, widgets started, folds open."""
+    def __call__(self, scheme: str, chapter: str) -> Visit:
+        """The page by "http" or "file", settled; opened once for all tests."""
         if any(visit.chapter != chapter for visit in self.opened.values()):
             self.close()
-        key = f"{scheme} {width} {context}"
-        if key not in self.opened:
-            size = {"width": width, "height": 900}
-            page = self.browser.new_context(viewport=size, **context).new_page()
-            self.opened[key] = Visit(page, chapter)
-            self.opened[key].watch(self.bases[scheme])
-            page.goto(f"{self.bases[scheme]}{chapter}.html", wait_until="load")
-            self.settle(self.opened[key])
-        return self.opened[key]
-
-    def settle(self, visit: Visit) -> None:
-        """Waits until the page has drawn itself."""
-        visit.page.wait_for_url("**/*.html*")
-        if visit.chapter == "index":  # sends the reader on to the first chapter
-            visit.page.wait_for_url(f"**/{chapters()[0]}.html*")
-        visit.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
-        visit.page.evaluate("window.MathJax?.startup?.promise")
-        visit.page.evaluate(STILL)
-        try:
-            visit.page.wait_for_function(SETTLED, timeout=30_000)
-        except Error:
-            visit.complaints.append("a widget did not start within 30 s")
+        if scheme not in self.opened:
+            opened = self.opened[scheme] = open_page(self.browser, chapter, scheme)
+            opened.watch(self.bases[scheme])
+            opened.page.goto(f"{self.bases[scheme]}{chapter}.html", wait_until="load")
+            opened.page.wait_for_url("**/*.html*")
+            if chapter == "index":  # sends the reader on to the first chapter
+                opened.page.wait_for_url(f"**/{chapters()[0]}.html*")
+            opened.settle()
+            TOTALS["pages loaded"] += 1
+        return self.opened[scheme]
 
     def close(self) -> None:
         """Closes every page."""
@@ -186,17 +213,31 @@ class Visits:
 
 @pytest.fixture(scope="session")
 def visit(browser: Browser, bases: dict[str, str]) -> Iterator[Visits]:
-    """Opens a page of the book: `visit("http", chapter, width=375)`."""
+    """Opens a page of the book: `visit("http", chapter)`."""
     visits = Visits(browser, bases)
     yield visits
     visits.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of one page go to the same of several workers, which keeps it open."""
+    """All tests of one page go to the same of several workers, which keeps it open.
+
+    The heaviest pages come first, so that no worker is left with one when the others are done.
+    """
+
+    def page(item: pytest.Item) -> str | None:
+        is_page = isinstance(item, pytest.Function) and "chapter" in item.fixturenames
+        return str(item.callspec.params["chapter"]) if is_page else None
+
+    def lightness(item: pytest.Item) -> int:
+        path = HTML / f"{page(item)}.html"
+        return -path.stat().st_size if path.exists() else 0
+
     for item in items:
-        if isinstance(item, pytest.Function) and "chapter" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group(item.callspec.params["chapter"]))
+        if name := page(item):
+            item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lightness)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -8,11 +8,10 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-from tests.browser.conftest import HTML, TOTALS, WEIGHTS, stored_html
+from tests.browser import checks
+from tests.browser.conftest import HTML, SCHEMES, TOTALS, WEIGHTS, stored_html
 
 pytestmark = pytest.mark.browser
-SCHEMES = ("http", "file")
-PICTURES = (Path(__file__).parent / "pictures.js").read_text(encoding="utf-8")
 
 
 def inspect(visit: Any, bases: Any, scheme: str, name: str) -> None:
@@ -21,12 +20,11 @@ def inspect(visit: Any, bases: Any, scheme: str, name: str) -> None:
     opened.page.mouse.wheel(0, 100_000)  # what loads late loads now
     opened.page.wait_for_load_state("networkidle")
     TOTALS["pages opened"] += 1
-    TOTALS["external requests"] += len(opened.external)
     TOTALS["console and page errors"] += len(opened.complaints)
     if scheme == "http":
         files = [HTML / unquote(url.removeprefix(bases["http"])) for url in opened.requested]
         WEIGHTS[name] = sum(path.stat().st_size for path in files if path.is_file())
-    assert opened.external == []
+    assert checks.external_requests(opened) == []
     assert opened.complaints == []
 
 
@@ -45,55 +43,32 @@ def test_other_page_is_quiet_and_self_contained(
     inspect(visit, bases, scheme, name)
 
 
-def test_formulas_are_set(visit: Any, chapter: str) -> None:
-    opened = visit("file", chapter)
-    waiting = opened.page.locator(".math:not(:has(mjx-container))").count()
-    broken = opened.page.locator("mjx-merror").count()
-    assert (waiting, broken) == (0, 0)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_formulas_are_set(visit: Any, scheme: str, chapter: str) -> None:
+    assert checks.unset_formulas(visit(scheme, chapter).page) == []
 
 
 def test_phone_does_not_scroll_sideways(visit: Any, chapter: str) -> None:
-    opened = visit("http", chapter, width=375)
-    wide = opened.page.evaluate(
-        """() => {
-          const root = document.documentElement, room = root.clientWidth;
-          if (root.scrollWidth <= room) return [];
-          return [`${root.scrollWidth} px`, ...[...document.body.querySelectorAll('*')]
-            .filter(e => e.getBoundingClientRect().right > room + 1)
-            .map(e => e.tagName + '.' + e.getAttribute('class'))].slice(0, 6);
-        }"""
-    )
-    assert wide == []
+    assert checks.too_wide(visit("file", chapter).page) == []
 
 
 def test_nothing_moves_for_who_prefers_it_so(visit: Any, chapter: str) -> None:
-    opened = visit("http", chapter, reduced_motion="reduce")
-    for control in opened.page.locator(".lm-widget input[type=range]").all():
-        control.focus()
-        opened.page.keyboard.press("ArrowRight")
-        assert opened.page.evaluate("document.getAnimations().length") == 0
-    moving = opened.page.evaluate(
-        """() => [...document.querySelectorAll('.bd-article *')].filter(e => {
-          const style = getComputedStyle(e);
-          return style.animationName !== 'none' || parseFloat(style.transitionDuration) > 0.01;
-        }).map(e => e.className).slice(0, 5)"""
-    )
-    assert moving == []
+    assert checks.movement(visit("file", chapter).page) == []
 
 
-def test_every_stored_figure_reaches_the_page(visit: Any, chapter: str) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_stored_figure_reaches_the_page(visit: Any, scheme: str, chapter: str) -> None:
     stored = stored_html(chapter)
-    opened = visit("file", chapter)
+    opened = visit(scheme, chapter)
     for name in ("lm-widget", "lm-plot", "lm-claim", "lm-table"):
         # The opening tag, since scripts and styles name these classes too; a widget may draw more.
         expected = stored.count(f'class="{name}"') + stored.count(f'class="{name} ')
         assert opened.page.locator(f".{name}:not(.lm-widget *)").count() == expected, name
 
 
-def test_every_picture_has_a_name(visit: Any, chapter: str) -> None:
-    opened = visit("file", chapter)
-    nameless = opened.page.evaluate(PICTURES)
-    assert nameless == []
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_picture_has_a_name(visit: Any, scheme: str, chapter: str) -> None:
+    assert checks.nameless_pictures(visit(scheme, chapter).page) == []
 
 
 class _Anchors(HTMLParser):

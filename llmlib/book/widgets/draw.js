@@ -155,16 +155,21 @@ function legend(parent, entries) {
   }
 }
 
-/** Builds a widget: controls, figure, note; `draw(figure, width)` runs at every change. */
-function explorer(model, el, draw) {
+/**
+ * Builds a widget: controls, figure, note. `draw(figure, width)` runs at every change, on an empty
+ * figure unless the kind of picture `keeps` parts of it.
+ */
+function explorer(model, el, draw, { keeps = false } = {}) {
   el.classList.add("lm-explorer");
   const sync = controls(model, el);
   const figure = html("div", { class: "lm-figure" }, el);
   const note = html("p", { class: "lm-note", "aria-live": "polite" }, el);
+  // Known from here on: asking for it at every change would lay the whole page out anew.
+  let width = el.clientWidth;
   const redraw = () => {
     sync();
-    figure.replaceChildren();
-    const text = draw(figure, Math.max(260, Math.min(el.clientWidth || 640, 760))) || "";
+    if (!keeps) figure.replaceChildren();
+    const text = draw(figure, Math.max(260, Math.min(width || 640, 760))) || "";
     note.textContent = text;
     note.hidden = !text;
     const name = [model.get("alt"), text].filter(Boolean).join(" ");
@@ -172,7 +177,6 @@ function explorer(model, el, draw) {
   };
   for (const name of ["at", "frames", "spec"]) model.on(`change:${name}`, redraw);
   redraw();
-  let width = el.clientWidth;
   new ResizeObserver(() => {
     if (el.clientWidth !== width) { width = el.clientWidth; redraw(); }
   }).observe(el);

@@ -11,15 +11,22 @@ function cells(plot, spec, matrix, largest) {
   }));
 }
 
-function cursor(plot, spec, i, j) {
-  const x = plot.x(spec.x[i]), y = plot.y(spec.y[j]), { area } = plot;
-  const line = { class: "lm-cursor" };
-  svg("line", { ...line, x1: x, x2: x, y1: area.y, y2: area.y + area.height }, plot.root);
-  svg("line", { ...line, x1: area.x, x2: area.x + area.width, y1: y, y2: y }, plot.root);
-  svg("circle", { class: "lm-mark", cx: x, cy: y, r: 5 }, plot.root);
+/** The lines and the point that show where the sliders stand; returns what moves them there. */
+function cursor(plot, spec) {
+  const { area } = plot, line = { class: "lm-cursor" };
+  const upright = svg("line", { ...line, y1: area.y, y2: area.y + area.height }, plot.root);
+  const level = svg("line", { ...line, x1: area.x, x2: area.x + area.width }, plot.root);
+  const point = svg("circle", { class: "lm-mark", r: 5 }, plot.root);
+  return (i, j) => {
+    const x = plot.x(spec.x[i]), y = plot.y(spec.y[j]);
+    for (const name of ["x1", "x2"]) upright.setAttribute(name, x);
+    for (const name of ["y1", "y2"]) level.setAttribute(name, y);
+    point.setAttribute("cx", x);
+    point.setAttribute("cy", y);
+  };
 }
 
-function drawMap(parent, spec, matrix, i, j, width) {
+function drawMap(parent, spec, matrix, width) {
   const box = html("div", { class: "lm-panel" }, parent);
   html("p", { class: "lm-title" }, box, spec.value_label);
   const largest = Math.max(...matrix.flat().map(Math.abs)) || 1;
@@ -28,7 +35,7 @@ function drawMap(parent, spec, matrix, i, j, width) {
   const panel = { x_label: spec.x_label, y_label: spec.y_label, y_range: [spec.y[0], spec.y[spec.y.length - 1]] };
   const plot = axes(box, { width, height: 300, panel, xDomain: [spec.x[0], spec.x[spec.x.length - 1]] });
   cells(plot, spec, matrix, largest);
-  cursor(plot, spec, i, j);
+  return { box, spec, matrix, width, move: cursor(plot, spec) };
 }
 
 function drawRow(parent, spec, matrix, i, j, width) {
@@ -44,15 +51,23 @@ function drawRow(parent, spec, matrix, i, j, width) {
 }
 
 function render({ model, el }) {
+  let map = null;
+  const stands = (spec, matrix, width) => map && map.spec === spec && map.matrix === matrix && map.width === width;
   explorer(model, el, (figure, width) => {
     const spec = model.get("spec"), [, i, j] = model.get("at");
     const { matrix } = model.get("frames")[frameIndex(model, 1)];
     const each = width >= 560 ? Math.floor((width - 16) / 2) : width;
-    drawMap(figure, spec, matrix, i, j, each);
+    // A slider moves the cursor over the map that stands: drawing its thousands of cells again is slow.
+    if (stands(spec, matrix, each)) figure.lastChild.remove();
+    else {
+      figure.replaceChildren();
+      map = drawMap(figure, spec, matrix, each);
+    }
+    map.move(i, j);
     drawRow(figure, spec, matrix, i, j, each);
     return `${spec.x_label} ${format(spec.x[i])}, ${spec.y_label} ${format(spec.y[j])}: `
       + `${spec.value_label} ${format(matrix[j][i])}.`;
-  });
+  }, { keeps: true });
 }
 
 export default { render };
