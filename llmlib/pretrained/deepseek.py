@@ -56,9 +56,8 @@ def _config(settings: Settings) -> DecoderConfig:
         value_dim=settings["v_head_dim"],
         query_rank=settings["q_lora_rank"],
     )
-    return llama_config(
-        {**settings, "head_dim": sizes.head_dim}, latent=sizes, rope_layout="interleaved"
-    )
+    turned = {**settings, "head_dim": sizes.rope_dim}  # what RoPE turns: a part of each head
+    return llama_config(turned, head_dim=sizes.head_dim, latent=sizes, rope_layout="interleaved")
 
 
 def _rules(config: DecoderConfig, prefix: str) -> list[Rule]:

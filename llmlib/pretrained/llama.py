@@ -66,20 +66,13 @@ def llama_config(settings: Settings, **changes: Any) -> DecoderConfig:
     """Llama's; in `changes` what a relative does differently."""
     base, scaling = rope(settings)
     heads = settings["num_attention_heads"]
-    kv_heads = settings["num_key_value_heads"] or heads
-    if heads % kv_heads:
-        raise ValueError(
-            f"num_key_value_heads is {kv_heads}, expected a divisor of num_attention_heads, {heads}"
-        )
-    head_dim = settings["head_dim"] or head_width(settings, "hidden_size", "num_attention_heads")
     biases = bool(settings.get("attention_bias"))
     fields: dict[str, Any] = {
         "vocab_size": settings["vocab_size"],
         "dim": settings["hidden_size"],
         "n_layers": settings["num_hidden_layers"],
         "n_heads": heads,
-        "n_kv_heads": kv_heads,
-        "head_dim": head_dim,
+        **_key_value_heads(settings),
         "ffn_dim": settings["intermediate_size"],
         "context": context(settings["max_position_embeddings"], scaling),
         "norm": "rms",
@@ -95,6 +88,23 @@ def llama_config(settings: Settings, **changes: Any) -> DecoderConfig:
         "tied": settings["tie_word_embeddings"],
     }
     return DecoderConfig(**{**fields, **changes})
+
+
+def _key_value_heads(settings: Settings) -> dict[str, int]:
+    """Their number, and the width of every head."""
+    heads = settings["num_attention_heads"]
+    kv_heads = settings["num_key_value_heads"] or heads
+    if heads % kv_heads:
+        raise ValueError(
+            f"num_key_value_heads is {kv_heads}, expected a divisor of num_attention_heads, {heads}"
+        )
+    width = settings["head_dim"] or head_width(settings, "hidden_size", "num_attention_heads")
+    if width % 2:
+        raise ValueError(
+            f"head_dim (or hidden_size / num_attention_heads) is {width}, expected an even number: "
+            "RoPE rotates pairs"
+        )
+    return {"n_kv_heads": kv_heads, "head_dim": width}
 
 
 def _mistral_config(settings: Settings) -> DecoderConfig:
