@@ -4,6 +4,7 @@ import contextlib
 import functools
 import http.server
 import json
+import re
 import shutil
 import threading
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from playwright.sync_api import Browser, Error, Page, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
@@ -219,24 +221,32 @@ def visit(browser: Browser, bases: dict[str, str]) -> Iterator[Visits]:
     visits.close()
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByPage(LoadScopeScheduling):  # type: ignore[misc]
     """All tests of one page go to the same of several workers, which keeps it open.
 
-    The heaviest pages come first, so that no worker is left with one when the others are done.
+    Groups by name of the test: xdist's own groups, set by marks, do not reach its scheduler with
+    the pytest that is pinned, and each page was opened by both workers.
     """
 
-    def page(item: pytest.Item) -> str | None:
-        is_page = isinstance(item, pytest.Function) and "chapter" in item.fixturenames
-        return str(item.callspec.params["chapter"]) if is_page else None
+    def _split_scope(self, nodeid: str) -> str:
+        page = re.search(r"\[.*?(chapters/\w+)", nodeid)
+        return page[1] if page else nodeid.split("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPage:
+    """What shares the tests out over the workers."""
+    return ByPage(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The heaviest pages first, so that no worker is left with one when the others are done."""
 
     def lightness(item: pytest.Item) -> int:
-        path = HTML / f"{page(item)}.html"
+        parameters = getattr(item, "callspec", None)
+        path = HTML / f"{parameters.params.get('chapter') if parameters else None}.html"
         return -path.stat().st_size if path.exists() else 0
 
-    for item in items:
-        if name := page(item):
-            item.add_marker(pytest.mark.xdist_group(name))
     items.sort(key=lightness)
 
 

@@ -13,7 +13,7 @@ from llmlib.book.widgets.base import STYLE, static_script
 from tests.browser.conftest import SETTLED, TOTALS
 from tests.calculator_twins import TWINS, Input, inputs, picked
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("calculators")]
+pytestmark = pytest.mark.browser
 EACH = 180
 TOLERANCE = 1e-12
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Calculators</title>

@@ -11,7 +11,7 @@ from tests.browser import checks, planted
 from tests.browser.conftest import LOADS, SCHEMES, TOTALS, Visit, open_page
 from tests.browser.planted import Plant
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("checks")]
+pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
 
 
