@@ -1,6 +1,38 @@
 """Checks of arguments that several modules share: sizes, and heads that fit together."""
 
+import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
+
+
+def has_numbers(x: Tensor) -> bool:
+    """Whether x has numbers, now or when the traced program runs, and not a shape alone."""
+    return torch.compiler.is_compiling() or not (x.is_meta or isinstance(_inner(x), FakeTensor))
+
+
+def readable(x: Tensor) -> bool:
+    """Whether Python can look at the numbers of x, so that a check of values makes sense.
+
+    Tensors on the "meta" device and fake ones have none; a program that is being traced has them
+    later; under vmap they would have to be the same in all calls at once.
+    """
+    return has_numbers(x) and not torch.compiler.is_compiling() and not is_batched(x)
+
+
+def is_batched(x: Tensor) -> bool:
+    """Whether vmap is at work on x."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        if torch._C._functorch.is_batchedtensor(x):
+            return True
+        x = torch._C._functorch.get_unwrapped(x)
+    return False
+
+
+def _inner(x: Tensor) -> Tensor:
+    """What the transforms of torch.func have wrapped."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return x
 
 
 def check_integer(name: str, value: int) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from llmlib.checks import check_heads
+from llmlib.checks import check_heads, has_numbers, readable
 from llmlib.precision import widened
 from llmlib.shapes import Keys, Output, Queries, Values
 
@@ -111,13 +111,21 @@ def reference_attention(
     options = {"causal": causal, "window": window, "bias": bias, "mask": mask, "scale": scale}
     weights = attention_weights(widened(q), widened(k), **options)  # type: ignore[arg-type]
     grouped, values = _grouped(weights, v.shape[1]), widened(v)[:, :, None]
-    if bool(values.isfinite().all()):
-        out = grouped @ values
-    else:
-        # One product at a time, so that those with weight 0 can be left out: 0 * NaN is NaN.
-        products = grouped[..., None] * values[:, :, :, None]
-        out = products.masked_fill(grouped[..., None] == 0, 0).sum(-2)
+    out = _averaged(grouped, values)
     return out.flatten(1, 2).to(q.dtype)
+
+
+def _averaged(weights: Tensor, values: Tensor) -> Tensor:
+    """weights @ values; a weight of 0 takes nothing, though 0 * NaN is NaN."""
+    if not has_numbers(values) or (readable(values) and bool(values.isfinite().all())):
+        return weights @ values
+    out = weights @ values.where(values.isfinite(), 0)
+    takes = (weights > 0).to(values)
+    for special in (math.inf, -math.inf, math.nan):
+        there = values.isnan() if math.isnan(special) else values == special
+        met = takes @ there.to(values) > 0
+        out = out + torch.zeros_like(out).masked_fill(met, special)
+    return out
 
 
 # --- the same on PyTorch's fused kernel -------------------------------------------------------
