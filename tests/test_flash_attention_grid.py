@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from llmlib.flash_attention import blocked, flash_attention, one_tile
+from llmlib.flash_attention import TileSizes, flash_attention
 from llmlib.position_encoding import alibi_slopes
 from tests.flash_cases import check_against_naive, drawn, pairwise_cases
 
@@ -50,15 +50,15 @@ def test_the_subset_is_small_and_the_grid_whole() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
-def test_grid(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    if case["tiles"] == "small":  # so that short texts have several strips and tiles
-        monkeypatch.setattr(one_tile, "LARGEST", 0)
-        monkeypatch.setattr(blocked, "QUERIES", 32)
-        monkeypatch.setattr(blocked, "KEYS", 80)
+def test_grid(case: dict[str, Any]) -> None:
+    # Small ones give short texts several strips and tiles.
+    tiles = TileSizes(scores=0, queries=32, keys=80) if case["tiles"] == "small" else TileSizes()
     heads, head_dim = case["heads"], case["head_dim"]
     tensors = drawn(0, *case["sizes"], heads, (head_dim, head_dim), case["dtype"], batch=1)
     check_against_naive(
-        lambda *x, **options: flash_attention(*x, **options, return_lse=True, engine="blocked"),
+        lambda *x, **options: flash_attention(
+            *x, **options, return_lse=True, engine="blocked", tiles=tiles
+        ),
         tensors,
         causal=case["causal"],
         window=case["window"],

@@ -38,9 +38,10 @@ def parameters(config: Any, *, active: bool = False) -> Breakdown:
         "segments": c.segments * c.dim,
         "embedding_norm": c.embedding_norm * stacks * norm_parameters(c),
     }
-    counts |= {f"attention.{name}": stacks * c.n_layers * x for name, x in _attention(c).items()}
+    attention = attention_parameters(c).items()
+    counts |= {f"attention.{name}": stacks * c.n_layers * x for name, x in attention}
     if c.family == "encoder-decoder":
-        counts |= {f"cross_attention.{name}": c.n_layers * x for name, x in _attention(c).items()}
+        counts |= {f"cross_attention.{name}": c.n_layers * x for name, x in attention}
     counts |= {f"feed_forward.{name}": x for name, x in _feed_forwards(c, stacks, active).items()}
     counts["norms"] = norms * norm_parameters(c)
     # A post-norm block ends with a norm: one more would find nothing left to do.
@@ -67,7 +68,7 @@ def _positions(c: ModelConfig) -> Count:
     return c.relative_buckets * c.n_heads if c.position == "relative_bias" else 0
 
 
-def _attention(c: ModelConfig) -> dict[str, Count]:
+def attention_parameters(c: ModelConfig) -> dict[str, Count]:
     """One attention: a weight for each input and output feature, a bias for each output."""
     if c.latent is not None:
         return _latent_attention(c)
@@ -97,7 +98,7 @@ def _latent_attention(c: ModelConfig) -> dict[str, Count]:
     }
 
 
-def _feed_forward(c: ModelConfig, width: Count) -> dict[str, Count]:
+def feed_forward_parameters(c: ModelConfig, width: Count) -> dict[str, Count]:
     """One block of a hidden width: up and down, and beside up a gate."""
     up = c.dim * width + c.ffn_bias * width
     return {"gate": c.gated * up, "up": up, "down": width * c.dim + c.ffn_bias * c.dim}
@@ -105,11 +106,11 @@ def _feed_forward(c: ModelConfig, width: Count) -> dict[str, Count]:
 
 def _feed_forwards(c: ModelConfig, stacks: int, active: bool) -> dict[str, Count]:
     """Those of all layers; experts, where there are any, in all but the first few."""
-    dense = _feed_forward(c, c.ffn_dim)
+    dense = feed_forward_parameters(c, c.ffn_dim)
     if c.experts is None:
         return {name: stacks * c.n_layers * x for name, x in dense.items()}
     e = c.experts
-    one, layers = sum(_feed_forward(c, e.ffn_dim).values()), c.n_layers - e.n_dense_layers
+    one, layers = sum(feed_forward_parameters(c, e.ffn_dim).values()), c.n_layers - e.n_dense_layers
     return {
         **{name: e.n_dense_layers * x for name, x in dense.items()},
         "router": layers * c.dim * e.n_experts,

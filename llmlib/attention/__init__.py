@@ -2,10 +2,10 @@
 
 `formula` holds the function of queries, keys and values: the weights and the weighted average
 written out (`reference_attention`), and the same on PyTorch's kernel (`attention`); `engines`
-chooses between them and flash attention. `Attention` puts projections around it; its numbers of
-heads make it multi-head (n_kv_heads = n_heads), grouped-query or multi-query (n_kv_heads = 1), and
-a context makes it cross-attention. `latent` is multi-head latent attention, which shrinks the cache
-in another way.
+chooses between them and flash attention, and `with engine("reference"):` chooses for all that
+happens inside. `Attention` puts projections around it; its numbers of heads make it multi-head
+(n_kv_heads = n_heads), grouped-query or multi-query (n_kv_heads = 1), and a context makes it
+cross-attention. `latent` is multi-head latent attention, which shrinks the cache in another way.
 
 Positions come from outside (a rotation of queries and keys, or a bias on the scores), because all
 layers of a model share them. Not here: sparse patterns; caches.
@@ -17,7 +17,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmlib.attention.engines import AttentionEngine, attend, check_attention_engine
+from llmlib.attention.engines import (
+    AttentionEngine,
+    attend,
+    check_attention_engine,
+    engine,
+    engine_asked,
+)
 from llmlib.attention.formula import (
     attention,
     attention_weights,
@@ -39,6 +45,8 @@ __all__ = [
     "attention",
     "attention_weights",
     "check_attention_engine",
+    "engine",
+    "engine_asked",
     "pool_heads",
     "reference_attention",
     "visible_keys",

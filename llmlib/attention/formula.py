@@ -12,8 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from llmlib.checks import check_heads
-from llmlib.precision import widened
+from llmlib.checks import (
+    check_attention,
+    check_sizes,
+    has_numbers,
+    readable,
+)
+from llmlib.precision import widened, without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
 
 # --- the formula ------------------------------------------------------------------------------
@@ -33,16 +38,17 @@ def visible_keys(
     the w keys p - w < j <= p, itself included; without: |p - j| < w.
 
     Raises:
-        ValueError: a window that is not positive.
+        TypeError, ValueError: a window that is no positive integer.
     """
-    if window is not None and window < 1:
-        raise ValueError(f"window is {window}, expected at least 1 (a query sees itself)")
+    if window is not None:
+        check_sizes(window=window)
     behind = torch.arange(seq_q, device=device)[:, None] + (seq_k - seq_q)
     behind = behind - torch.arange(seq_k, device=device)  # how far key j lies behind query i
     visible = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
     return visible if window is None else visible & (behind.abs() < window)
 
 
+@without_autocast
 def attention_weights(
     q: Queries,
     k: Keys,
@@ -57,7 +63,7 @@ def attention_weights(
 
     Rows sum to 1; a row that sees no key is 0 throughout. Arguments as for `reference_attention`.
     """
-    check_heads(q, k)
+    check_attention(q, k, causal=causal, window=window, bias=bias, mask=mask, scale=scale)
     wide_q, wide_k = widened(q), widened(k)
     scores = _grouped(wide_q, k.shape[1]) @ wide_k.transpose(-1, -2)[:, :, None]
     scores = scores.flatten(1, 2) * _scale(q, scale)
@@ -75,6 +81,7 @@ def attention_weights(
     return (powers / total.masked_fill(total == 0, 1)).to(q.dtype)
 
 
+@without_autocast
 def reference_attention(
     q: Queries,
     k: Keys,
@@ -103,26 +110,38 @@ def reference_attention(
         (batch, heads, seq_q, value_dim); a row that may attend to nothing is 0.
 
     Raises:
-        ValueError: heads that do not divide, shapes that do not fit, a window below 1.
+        TypeError: tensors that are no floats of one type on one device, a mask that is not bool, a
+            bias that is no float, a flag, window or scale of another kind.
+        ValueError: heads that do not divide, shapes that do not fit, a window below 1, a scale that
+            is not finite.
 
     Source: vaswani2017attention
     """
-    check_heads(q, k, v)
     options = {"causal": causal, "window": window, "bias": bias, "mask": mask, "scale": scale}
+    check_attention(q, k, v, **options)  # type: ignore[arg-type]
     weights = attention_weights(widened(q), widened(k), **options)  # type: ignore[arg-type]
     grouped, values = _grouped(weights, v.shape[1]), widened(v)[:, :, None]
-    if bool(values.isfinite().all()):
-        out = grouped @ values
-    else:
-        # One product at a time, so that those with weight 0 can be left out: 0 * NaN is NaN.
-        products = grouped[..., None] * values[:, :, :, None]
-        out = products.masked_fill(grouped[..., None] == 0, 0).sum(-2)
+    out = _averaged(grouped, values)
     return out.flatten(1, 2).to(q.dtype)
+
+
+def _averaged(weights: Tensor, values: Tensor) -> Tensor:
+    """weights @ values; a weight of 0 takes nothing, though 0 * NaN is NaN."""
+    if not has_numbers(values) or (readable(values) and bool(values.isfinite().all())):
+        return weights @ values
+    out = weights @ values.where(values.isfinite(), 0)
+    takes = (weights > 0).to(values)
+    for special in (math.inf, -math.inf, math.nan):
+        there = values.isnan() if math.isnan(special) else values == special
+        met = takes @ there.to(values) > 0
+        out = out + torch.zeros_like(out).masked_fill(met, special)
+    return out
 
 
 # --- the same on PyTorch's fused kernel -------------------------------------------------------
 
 
+@without_autocast
 def attention(
     q: Queries,
     k: Keys,
@@ -138,17 +157,23 @@ def attention(
 
     A mask is built only where one is needed. NaN in a hidden key or value does spread here.
     """
-    check_heads(q, k, v)
+    check_attention(q, k, v, causal=causal, window=window, bias=bias, mask=mask, scale=scale)
     seq_q, seq_k = q.shape[2], k.shape[2]
-    causal = causal and seq_q > 1  # a single query is the last one: it sees every key
-    if window is not None and 1 <= max(seq_q, seq_k) <= window:
+    if causal and seq_q == 1:
+        causal = False  # a single query is the last one: it sees every key
+    compiling = torch.compiler.is_compiling()  # then a program is not to hold for short texts only
+    if window is not None and not compiling and 1 <= max(seq_q, seq_k) <= window:
         window = None  # no query lies further from a key
     # PyTorch aligns is_causal to the top left: right only where queries and keys are as many.
-    top_left = causal and window is None and mask is None and bias is None and seq_q == seq_k
+    top_left = causal and window is None and mask is None and bias is None
+    if seq_q != seq_k:  # decided by `if`: compared, the compiler's sizes give no bool of Python's
+        top_left = False
     if (causal or window is not None) and not top_left:
         visible = visible_keys(seq_q, seq_k, causal=causal, window=window, device=q.device)
         mask = visible if mask is None else mask & visible
-    bias = _merged(bias, mask, q.dtype) if bias is not None else mask
+    bias = _merged(bias, mask, q) if bias is not None else mask
+    while bias is not None and bias.ndim < 2:
+        bias = bias[None]  # the kernel wants an axis of queries
     folds = seq_q == 1 and q.shape[1] != k.shape[1]
     if folds:
         # One query a head: the group's heads become rows of one product with their shared keys,
@@ -166,9 +191,17 @@ def attention(
     return out.reshape(q.shape[0], -1, 1, v.shape[-1]) if folds else out
 
 
-def _merged(bias: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Bias and mask in one tensor of scores, which is what PyTorch's kernel takes."""
-    return (bias if mask is None else bias.masked_fill(~mask, -math.inf)).to(dtype)
+def _merged(bias: Tensor, mask: Tensor | None, q: Tensor) -> Tensor:
+    """Bias and mask in one tensor of scores, which is what PyTorch's kernel takes.
+
+    A finite bias stays finite: rounded to -inf it would hide what it only makes improbable. The
+    kernel for the CPU adds float32 to the scores of 16-bit queries, others want one type.
+    """
+    dtype = torch.float32 if q.device.type == "cpu" and q.element_size() < 4 else q.dtype
+    if bias.dtype != dtype:
+        ends = torch.finfo(dtype)
+        bias = bias.clamp(ends.min, ends.max).masked_fill(bias == -math.inf, -math.inf).to(dtype)
+    return bias if mask is None else bias.masked_fill(~mask, -math.inf)
 
 
 def _folded(x: Tensor, kv_heads: int) -> Tensor:

@@ -16,6 +16,7 @@ from llmlib.attention import (
     Attention,
     LatentAttention,
 )
+from llmlib.checks import readable
 from llmlib.decoder.config import DecoderConfig
 from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
 from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm
@@ -240,7 +241,8 @@ class Decoder(nn.Module):
             seen["rotation"] = self.rotation(q_at)
         if self.config.position == "alibi":
             fading = alibi_slopes(self.config.n_heads).to(device)
-            if slopes and mask is None and bool((keys.diff() == 1).all()):
+            in_order = readable(keys) and bool((keys.diff() == 1).all())
+            if slopes and mask is None and in_order:
                 seen["alibi_slopes"] = fading
             else:
                 seen["bias"] = alibi_bias_at(fading, q_at, k_at)
@@ -266,7 +268,7 @@ class Decoder(nn.Module):
         if token_ids.ndim != 2 or token_ids.is_floating_point() or not token_ids.numel():
             found = f"{token_ids.dtype} of shape {tuple(token_ids.shape)}"
             raise ValueError(f"token_ids is {found}, expected integers (batch, seq), at least one")
-        low, high = int(token_ids.min()), int(token_ids.max())
+        low, high = (int(token_ids.min()), int(token_ids.max())) if readable(token_ids) else (0, 0)
         if low < 0 or high >= self.config.vocab_size:
             wrong = low if low < 0 else high
             raise ValueError(f"token id {wrong} is outside 0 .. {self.config.vocab_size - 1}")

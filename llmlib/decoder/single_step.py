@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmlib.activations import GatedFeedForward
-from llmlib.attention import Attention
+from llmlib.attention import Attention, engine_asked
 from llmlib.decoder.compiled import compiled
 from llmlib.decoder.model import Block, Decoder
 from llmlib.flash_attention import see_all
@@ -169,7 +169,7 @@ def fits(model: Decoder, batch: int) -> bool:
         and config.position == "rope"
         and config.rope_layout == "half"
         and config.latent is None
-        and config.attention_engine in ("auto", "blocked")
+        and (engine_asked() or config.attention_engine) in ("auto", "blocked")
         and not config.embedding_norm
         and model.embedding.weight.device.type == "cpu"
     )

@@ -3,7 +3,8 @@
 The package reads as the chapter does: `flash_attention`, which checks its input and chooses an
 engine; `blocked`, the algorithm in plain PyTorch, with `scores`, a tile and its softmax, `strips`,
 the tiles that are visited, `workers`, who visits them, and `one_tile` for short texts;
-`triton_kernels`, the same for NVIDIA GPUs, which `launch` calls. `flash_attention_packed` takes
+`triton_kernels`, the same for NVIDIA GPUs, which `launch` calls; `reference` is the formula, for
+derivatives of derivatives. `flash_attention_packed` takes
 texts of different lengths in one tensor.
 
 No dropout. Not here: masks and biases of any shape, for which see `llmlib.attention.attention`.
@@ -13,21 +14,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmlib.checks import check_heads
+from llmlib.checks import check_floats, check_heads
 from llmlib.flash_attention.blocked import blocked_attention, blocked_packed
 from llmlib.flash_attention.engines import Engine, choose_engine
 from llmlib.flash_attention.inputs import (
+    USUAL_TILES,
     Options,
+    TileSizes,
     check_offsets,
-    check_tensors,
-    in_one_type,
     longest,
     slopes_by_text,
 )
 from llmlib.flash_attention.one_tile import see_all
+from llmlib.precision import in_one_type
 from llmlib.shapes import Keys, LogSumExp, Output, Queries, Values
 
-__all__ = ["Engine", "flash_attention", "flash_attention_packed", "see_all"]
+__all__ = ["Engine", "TileSizes", "flash_attention", "flash_attention_packed", "see_all"]
 
 
 def flash_attention(
@@ -42,11 +44,14 @@ def flash_attention(
     softcap: float | None = None,
     return_lse: bool = False,
     engine: Engine = "auto",
+    tiles: TileSizes = USUAL_TILES,
 ) -> Output | tuple[Output, LogSumExp]:
     """softmax(s) v with s = cap(q k^T * scale) + bias, exactly, in memory that grows as the length.
 
     What `reference_attention` computes, differentiable in q, k and v. 16-bit input is computed in
     float32 and rounded once; on a GPU the weights are rounded as well, for the second product.
+    Second derivatives, forward-mode derivatives and the transforms of torch.func are those of the
+    formula: right on the blocked engine, in memory that grows as the square of the length.
     Query i stands at position p = i + seq_k - seq_q, so the last query sees the last key. What a
     query may not see does not touch it, not even as 0 * NaN.
 
@@ -60,6 +65,7 @@ def flash_attention(
         softcap: scores become softcap * tanh(score / softcap), before the bias.
         return_lse: also return the log of each query's sum of exp(s).
         engine: "triton" for CUDA tensors, "blocked" for any; "auto" takes the first that can run.
+        tiles: how large the blocked engine's tiles are; the result does not depend on it.
 
     Returns:
         (batch, heads, seq_q, value_dim), and (batch, heads, seq_q) in float32 (float64 for such
@@ -68,7 +74,6 @@ def flash_attention(
     Raises:
         ValueError: shapes that do not fit, heads that do not divide, a window below 1, a scale that
             is not finite, a cap that is not positive, an engine that is unknown or cannot run here.
-        NotImplementedError: inside a transform of torch.func, which the blocked engine has not.
         TypeError: tensors that are not floats of one type on one device, a window that is no
             integer.
 
@@ -76,7 +81,7 @@ def flash_attention(
     """
     check_heads(q, k, v)
     q, k, v = in_one_type(q, k, v)
-    check_tensors(q, k, v)
+    check_floats(q, k, v)
     options = Options.checked(causal, window, scale, softcap, q.shape[-1])
     slopes = slopes_by_text(alibi_slopes, q)
     lse: Tensor | None
@@ -85,7 +90,7 @@ def flash_attention(
 
         out, lse = triton_attention(q, k, v, slopes, options)
     else:
-        out, lse = blocked_attention(q, k, v, slopes, options, needs_lse=return_lse)
+        out, lse = blocked_attention(q, k, v, slopes, options, return_lse, tiles)
     return (out, lse) if return_lse and lse is not None else out
 
 
@@ -125,7 +130,7 @@ def flash_attention_packed(
     ends_q = check_offsets("cu_seqlens_q", cu_seqlens_q, q.shape[1])
     ends_k = check_offsets("cu_seqlens_k", cu_seqlens_k, k.shape[1], len(ends_q))
     q, k, v = in_one_type(q, k, v)
-    check_tensors(q, k, v)
+    check_floats(q, k, v)
     options = Options.checked(causal, window, scale, softcap, q.shape[-1])
     lse: Tensor | None
     slopes = slopes_by_text(alibi_slopes, q[None].expand(len(ends_q) - 1, -1, -1, -1))

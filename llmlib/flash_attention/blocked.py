@@ -20,9 +20,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from llmlib.checks import batched, readable
 from llmlib.flash_attention import one_tile
-from llmlib.flash_attention.inputs import Options, autocasts
+from llmlib.flash_attention.inputs import USUAL_TILES, Options, TileSizes
+from llmlib.flash_attention.reference import (
+    distinct,
+    reference_flash_attention,
+    reference_gradients,
+)
 from llmlib.flash_attention.scores import (
     Scores,
     has_nan,
@@ -34,16 +41,15 @@ from llmlib.flash_attention.scores import (
 )
 from llmlib.flash_attention.strips import Mask, spans
 from llmlib.flash_attention.workers import run_all
-from llmlib.precision import widened
-
-QUERIES, KEYS = 128, 4096  # of a tile: 2 MB of scores for each worker
+from llmlib.precision import autocasts, widened
 
 
 class Workspace:
     """Buffers that a task uses again for each of its tiles."""
 
     def __init__(self, like: Tensor, n: int, scores: Scores) -> None:
-        room = min(QUERIES, scores.mask.seq_q) * min(KEYS, scores.mask.seq_k)
+        sizes, mask = scores.tiles, scores.mask
+        room = min(sizes.queries, mask.seq_q) * min(sizes.keys, mask.seq_k)
         self.buffers = [widened(like.new_empty(0)).new_empty(room) for _ in range(n)]
 
     def views(self, rows: int, columns: int) -> list[Tensor]:
@@ -62,8 +68,8 @@ def forward_head(
     mask, workspace = scores.mask, Workspace(q, 1, scores)
     rows, columns, v_wide = widened(q) * scores.scale, widened(k).t(), widened(v)
     out[: mask.n_blind] = 0
-    for first, last in spans(mask.n_blind, mask.seq_q, QUERIES):
-        tiles, strip = list(mask.tiles(first, last, KEYS)), out[first:last]
+    for first, last in spans(mask.n_blind, mask.seq_q, scores.tiles.queries):
+        tiles, strip = list(mask.tiles(first, last, scores.tiles.keys)), out[first:last]
         single = len(tiles) == 1
         # One tile's average is the result: the product writes it where it belongs.
         target = strip if single and strip.dtype == rows.dtype and not careful else None
@@ -102,13 +108,13 @@ def backward_group(
     blind = scores.mask.n_blind
     dq[:, :blind] = 0
     for head, slope in enumerate(slopes):
-        for first, last in spans(blind, scores.mask.seq_q, QUERIES):
+        for first, last in spans(blind, scores.mask.seq_q, scores.tiles.queries):
             rows, d_rows = widened(q[head, first:last]) * scores.scale, d_out[head, first:last]
             d_rows = widened(d_rows)
             delta = (d_rows * out[head, first:last]).sum(-1) - d_lse[head, first:last]
             top = lse[head, first:last, None]
             d_query = torch.zeros_like(rows)
-            for start, end in scores.mask.tiles(first, last, KEYS):
+            for start, end in scores.mask.tiles(first, last, scores.tiles.keys):
                 tile, d_tile = work.views(last - first, end - start)
                 k_tile, v_tile = k_wide[start:end], v_wide[start:end]
                 torch.mm(rows, k_tile.t(), out=tile)
@@ -171,7 +177,10 @@ def backward_heads(
 
 def _numbers(slopes: Tensor | None, q: Tensor) -> list[list[float]]:
     """The slope of each head of each text, 0 where there is no ALiBi."""
-    return [[0.0] * q.shape[1]] * q.shape[0] if slopes is None else slopes.tolist()
+    if slopes is None or not readable(slopes):
+        return [[0.0 if slopes is None else 1.0] * q.shape[1]] * q.shape[0]
+    numbers: list[list[float]] = slopes.tolist()
+    return numbers
 
 
 # --- the function and its gradient ------------------------------------------------------------
@@ -190,27 +199,55 @@ class BlockedAttention(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, d_out, d_lse):  # type: ignore[no-untyped-def]
-        """Tiles are computed again."""
-        backward: Any = one_tile.backward if ctx.fits else backward_heads
+        """Tiles are computed again; in a function of its own, so that it has a gradient too."""
+        given = (*ctx.saved_tensors, d_out, d_lse)
+        if batched(d_out) or batched(d_lse):
+            q, k, v, slopes = given[:4]
+            found = reference_gradients(q, k, v, slopes, d_out, d_lse, ctx.scores)
+            return *found, None, None, None
+        return *BlockedGradient.apply(*given, ctx.scores, ctx.fits), None, None, None
+
+
+class BlockedGradient(torch.autograd.Function):
+    """(dq, dk, dv) by tiles; their own derivatives are those of the formula."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, slopes, out, lse, d_out, d_lse, scores, fits):  # type: ignore[no-untyped-def]
+        """As `BlockedAttention.forward`, and the gradients of its results."""
+        ctx.save_for_backward(q, k, v, slopes, d_out, d_lse)
+        ctx.scores = scores
+        backward: Any = one_tile.backward if fits else backward_heads
         off = torch.autocast("cuda" if d_out.is_cuda else "cpu", enabled=False)
         with off:  # as the forward pass
-            return *backward(*ctx.saved_tensors, d_out, d_lse, ctx.scores), None, None, None
+            return backward(q, k, v, slopes, out, lse, d_out, d_lse, scores)
+
+    @staticmethod
+    def backward(ctx, *upstream):  # type: ignore[no-untyped-def]
+        """Through the formula, which autograd can differentiate as often as it likes."""
+        q, k, v, slopes, d_out, d_lse = ctx.saved_tensors
+        keep = torch.is_grad_enabled()
+        off = torch.autocast("cuda" if q.is_cuda else "cpu", enabled=False)
+        with torch.enable_grad(), off:
+            q, k, v, d_out, d_lse = given = [distinct(x) for x in (q, k, v, d_out, d_lse)]
+            first = reference_gradients(q, k, v, slopes, d_out, d_lse, ctx.scores)
+            dq, dk, dv, *d = torch.autograd.grad(first, given, upstream, create_graph=keep)
+        return dq, dk, dv, None, None, None, *d, None, None
 
 
 def blocked_attention(
-    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, options: Options, needs_lse: bool
-) -> tuple[Tensor, Tensor | None]:
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, options: Options, needs_lse: bool,
+    tiles: TileSizes = USUAL_TILES,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """Output and, if it is needed, the log-sum-exp; slopes are (batch, heads)."""
-    if torch._C._are_functorch_transforms_active():
-        raise NotImplementedError("flash attention inside torch.func; use reference_attention")
-    mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
-    scores = Scores(mask, options.scale, options.softcap)
-    fits = one_tile.fits(q, k)
     if autocasts(q):
         with torch.autocast(q.device.type, enabled=False):
-            return blocked_attention(q, k, v, slopes, options, needs_lse)
+            return blocked_attention(q, k, v, slopes, options, needs_lse, tiles)
+    mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
+    scores = Scores(mask, options.scale, options.softcap, tiles)
+    if torch._C._are_functorch_transforms_active() or has_tangent(q, k, v):
+        return reference_flash_attention(q, k, v, slopes, scores)
+    fits = one_tile.fits(q, k, tiles.scores)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         return BlockedAttention.apply(q, k, v, slopes, scores, fits)
     if fits and not needs_lse and slopes is None and options.softcap is None and mask.shows_all:
@@ -219,6 +256,13 @@ def blocked_attention(
             return out, None
     forward = one_tile.forward if fits else forward_heads
     return forward(q, k, v, slopes, scores, needs_lse)
+
+
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether forward-mode differentiation goes through one of the tensors."""
+    if forward_ad._current_level < 0:
+        return False
+    return any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 
 def blocked_packed(

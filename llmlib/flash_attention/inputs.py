@@ -7,8 +7,25 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from llmlib.checks import check_sizes
+from llmlib.checks import check_number, check_options, check_sizes
 from llmlib.precision import widened
+
+
+@dataclass(frozen=True)
+class TileSizes:
+    """How large the blocked engine's tiles are; what it computes does not depend on them."""
+
+    scores: int = 2**19  # the most, 2 MB, that all heads of a text may have to share one tile
+    queries: int = 128  # of a tile of one head, where they do not
+    keys: int = 4096
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are no positive integers; no scores means no shared tile."""
+        check_sizes(queries=self.queries, keys=self.keys)
+        check_sizes(least=0, scores=self.scores)
+
+
+USUAL_TILES = TileSizes()
 
 
 @dataclass(frozen=True)
@@ -30,42 +47,13 @@ class Options:
         causal: bool, window: int | None, scale: float | None, softcap: float | None, head_dim: int
     ) -> "Options":
         """The options of a call; TypeError or ValueError for numbers that mean nothing."""
-        if window is not None:
-            check_sizes(window=window)
+        check_options(causal, window, scale)
         scale = 1 / math.sqrt(head_dim) if scale is None else scale
-        if not math.isfinite(scale):
-            raise ValueError(f"scale is {scale}, expected a finite number")
-        if softcap is not None and not (math.isfinite(softcap) and softcap > 0):
-            raise ValueError(f"softcap is {softcap}, expected a positive number")
-        return Options(bool(causal), window, float(scale), softcap)
-
-
-def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
-    """TypeError for integers, or for tensors of several types or devices."""
-    for name, x in (("q", q), ("k", k), ("v", v)):
-        if not x.is_floating_point():
-            raise TypeError(f"{name} is {x.dtype}, expected floats")
-        if (x.dtype, x.device) != (q.dtype, q.device):
-            expected = f"{q.dtype} on {q.device} as q"
-            raise TypeError(f"{name} is {x.dtype} on {x.device}, expected {expected}")
-    if q.shape[-1] == 0:
-        raise ValueError("q has head_dim 0, expected at least 1")
-
-
-def in_one_type(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Under autocast the tensors in its type, as PyTorch's own attention takes them."""
-    if not autocasts(q):
-        return q, k, v
-    dtype = torch.get_autocast_dtype(q.device.type)
-    narrows = (x.is_floating_point() and x.dtype != torch.float64 for x in (q, k, v))
-    q, k, v = (x.to(dtype) if yes else x for x, yes in zip((q, k, v), narrows, strict=True))
-    return q, k, v
-
-
-def autocasts(x: Tensor) -> bool:
-    """Whether autocast is on where x lies; some devices, such as "meta", have none."""
-    kind = x.device.type
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        if softcap is not None:
+            check_number("softcap", softcap)
+            if softcap <= 0:
+                raise ValueError(f"softcap is {softcap}, expected a positive number")
+        return Options(causal, window, float(scale), softcap)
 
 
 def slopes_by_text(slopes: Tensor | None, q: Tensor) -> Tensor | None:
@@ -73,6 +61,9 @@ def slopes_by_text(slopes: Tensor | None, q: Tensor) -> Tensor | None:
     if slopes is None:
         return None
     batch, heads = q.shape[:2]
+    if not isinstance(slopes, Tensor) or not slopes.is_floating_point():
+        kind = slopes.dtype if isinstance(slopes, Tensor) else type(slopes).__name__
+        raise TypeError(f"alibi_slopes is {kind}, expected a tensor of floats")
     if tuple(slopes.shape) not in ((heads,), (batch, heads)):
         expected = f"({heads},) or ({batch}, {heads})"
         raise ValueError(f"alibi_slopes has shape {tuple(slopes.shape)}, expected {expected}")

@@ -23,21 +23,20 @@ from llmlib.flash_attention.strips import spans
 from llmlib.flash_attention.workers import run_all
 from llmlib.precision import widened
 
-LARGEST = 2**19  # scores of a tile, 2 MB
 LEAST = 2**16  # scores that are worth a worker's start
 PIECE = 512  # keys of a cache that are widened at a time
 
 
-def fits(q: Tensor, k: Tensor) -> bool:
-    """Whether one tile holds the scores of a text, and there are any."""
-    return q.numel() > 0 and 0 < q.shape[1] * q.shape[2] * k.shape[2] <= LARGEST
+def fits(q: Tensor, k: Tensor, largest: int) -> bool:
+    """Whether one tile of that many scores holds those of a text, and there are any."""
+    return q.numel() > 0 and 0 < q.shape[1] * q.shape[2] * k.shape[2] <= largest
 
 
-def texts_at_once(q: Tensor, k: Tensor) -> Iterator[slice]:
+def texts_at_once(q: Tensor, k: Tensor, largest: int) -> Iterator[slice]:
     """The texts of a batch, shared out to the workers, no more at a time than one tile holds."""
     of_a_text = q.shape[1] * q.shape[2] * k.shape[2]
     share = max(-(-len(q) // torch.get_num_threads()), LEAST // of_a_text)
-    at_once = max(min(share, LARGEST // of_a_text), 1)
+    at_once = max(min(share, largest // of_a_text), 1)
     return (slice(first, last) for first, last in spans(0, len(q), at_once))
 
 
@@ -54,7 +53,8 @@ def forward(
         if lse is not None and own is not None:
             lse[some] = own
 
-    run_all((partial(task, some) for some in texts_at_once(q, k)), q.device.type == "cpu")
+    texts = texts_at_once(q, k, scores.tiles.scores)
+    run_all((partial(task, some) for some in texts), q.device.type == "cpu")
     return out, lse
 
 
@@ -72,7 +72,8 @@ def backward(
             scores,
         )  # fmt: skip
 
-    run_all((partial(task, some) for some in texts_at_once(q, k)), q.device.type == "cpu")
+    texts = texts_at_once(q, k, scores.tiles.scores)
+    run_all((partial(task, some) for some in texts), q.device.type == "cpu")
     return dq, dk, dv
 
 

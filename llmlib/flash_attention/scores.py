@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmlib.checks import readable
+from llmlib.flash_attention.inputs import USUAL_TILES, TileSizes
 from llmlib.flash_attention.strips import Mask
 
 
@@ -22,6 +24,7 @@ class Scores:
     mask: Mask
     scale: float
     softcap: float | None = None
+    tiles: TileSizes = USUAL_TILES
 
     def finish(
         self, tile: Tensor, slope: Tensor | float, first: int, start: int, careful: bool = False
@@ -76,7 +79,7 @@ def weigh(tile: Tensor, careful: bool, needs_lse: bool = True) -> Tensor | None:
 def product(weights: Tensor, x: Tensor, careful: bool, out: Tensor | None = None) -> Tensor:
     """weights @ x; careful: a weight of 0 takes nothing, not even from NaN or inf."""
     finite = x.isfinite() if careful else None
-    if finite is None or bool(finite.all()):
+    if finite is None or (readable(x) and bool(finite.all())):
         return torch.matmul(weights, x, out=out)
     done = weights @ x.where(finite, 0)
     for sign in (1, -1):  # where some weight meets +inf, then -inf: products of 0 and 1 count
@@ -89,7 +92,7 @@ def product(weights: Tensor, x: Tensor, careful: bool, out: Tensor | None = None
 
 def has_nan(x: Tensor) -> bool:
     """Whether some entry is NaN; a sum of inf and -inf says yes as well."""
-    return not x.is_meta and math.isnan(x.sum().item())
+    return readable(x) and math.isnan(x.sum().item())
 
 
 def merge(

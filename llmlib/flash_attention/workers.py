@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
@@ -27,11 +27,26 @@ def run_all(tasks: Iterable[Task], on_cpu: bool = True) -> None:
     inference, left = torch.is_inference_mode_enabled(), iter(waiting)
     torch.set_num_threads(1)
     try:
-        workers = [_pool(n_threads).submit(_work, left, inference) for _ in range(n_threads)]
-        for worker in workers:
-            worker.result()
+        _share_out(functools.partial(_work, left, inference), n_threads)
     finally:
         torch.set_num_threads(n_threads)
+
+
+def _share_out(work: Task, n_threads: int) -> None:
+    """Start work on each thread, and wait for it.
+
+    A thread that outlives the main one, or a function that runs at the interpreter's exit, cannot
+    start others any more; nor can a process that has reached its limit. Then it works itself.
+    """
+    workers: list[Future[None]] = []
+    try:
+        for _ in range(n_threads):
+            workers.append(_pool(n_threads).submit(work))
+    except RuntimeError:
+        work()
+        workers = [worker for worker in workers if not worker.cancel()]
+    for worker in workers:
+        worker.result()
 
 
 @functools.cache

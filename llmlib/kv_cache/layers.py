@@ -28,7 +28,7 @@ class Buffer:
         """Store (batch, heads, seq, width) behind what is there; return a view of everything."""
         end = self.length + x.shape[2]
         if self.data is None or not self._fits(x, end):
-            self._grow(x, end)
+            self.grow(x, end)
         assert self.data is not None
         self.data[:, :, self.length : end] = x
         self.length = end
@@ -45,7 +45,7 @@ class Buffer:
             )
         return same and end <= room and self.data.dtype == x.dtype and self.data.device == x.device
 
-    def _grow(self, x: Tensor, end: int) -> None:
+    def grow(self, x: Tensor, end: int) -> None:
         """Doubling copies each row less than twice on average, however long the text becomes."""
         room = self.capacity or FIRST_CAPACITY
         while room < end:

@@ -3,7 +3,8 @@
 All of it is one loop: take some queries, take every key that any of them sees, attend between the
 two under the pattern's rule. A part has a bounded number of scores, and there are as many parts as
 the text has chunks: time and memory grow linearly in its length. NaN in a key that a part reads but
-hides does spread, as in `llmlib.attention.attention`.
+hides does spread, as in `llmlib.attention.attention`, which computes the parts unless
+`with llmlib.attention.engine(...)` asks for another engine.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from llmlib.attention.formula import attention
+from llmlib.attention.engines import attend
 from llmlib.checks import check_sizes
 from llmlib.shapes import Keys, Output, Queries, Values
 from llmlib.sparse_attention.patterns import (
@@ -36,7 +37,7 @@ def attend_in_parts(
     out = q.new_zeros(*q.shape[:3], v.shape[-1])
     for rows, columns, mask in parts:
         keys, values = k[:, :, columns], v[:, :, columns]
-        out[:, :, rows] = attention(q[:, :, rows], keys, values, mask=mask, scale=scale)
+        out[:, :, rows] = attend(q[:, :, rows], keys, values, engine="sdpa", mask=mask, scale=scale)
     return out
 
 
@@ -105,7 +106,7 @@ def longformer_attention(
         own = (q[:, :, chosen], k, v) if global_qkv is None else global_qkv
         everything = torch.arange(q.shape[2], device=q.device)
         mask = everything <= chosen[:, None] if causal else None
-        out[:, :, chosen] = attention(*own, mask=mask, scale=scale)
+        out[:, :, chosen] = attend(*own, engine="sdpa", mask=mask, scale=scale)
     return out
 
 

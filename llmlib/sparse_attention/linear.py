@@ -10,13 +10,12 @@ function than softmax attention. No scale: the feature map takes what it gets.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from llmlib.attention.formula import visible_keys
-from llmlib.checks import check_heads, check_sizes
-from llmlib.precision import widened
+from llmlib.checks import check_attention, check_sizes
+from llmlib.precision import widened, without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
 
 FeatureMap = Callable[[Tensor], Tensor]
@@ -27,9 +26,10 @@ def elu_plus_one(x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch widt
 
     Source: katharopoulos2020linear
     """
-    return F.elu(x) + 1
+    return torch.where(x > 0, x + 1, x.clamp(max=0).exp())  # elu(x) + 1 would round exp(x) to 1
 
 
+@without_autocast
 def reference_linear_attention(
     q: Queries,
     k: Keys,
@@ -51,6 +51,7 @@ def reference_linear_attention(
     return _divided(weights @ v, weights.sum(-1)).flatten(1, 2).to(dtype)
 
 
+@without_autocast
 def linear_attention(
     q: Queries,
     k: Keys,
@@ -99,6 +100,7 @@ def linear_attention(
     return torch.cat(parts, dim=-2).flatten(1, 2).to(dtype)
 
 
+@without_autocast
 def recurrent_linear_attention(
     q: Queries, k: Keys, v: Values, *, feature_map: FeatureMap = elu_plus_one
 ) -> Output:
@@ -168,6 +170,6 @@ def _prepared(
     q: Tensor, k: Tensor, v: Tensor, feature_map: FeatureMap
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
     """Features of q by group of heads, features of k, values, and the type to return."""
-    check_heads(q, k, v)
+    check_attention(q, k, v)
     queries = feature_map(widened(q)).unflatten(1, (k.shape[1], -1))
     return queries, feature_map(widened(k))[:, :, None], widened(v)[:, :, None], q.dtype
