@@ -5,7 +5,6 @@ put something of their own in between: a subclass, a wrapper, a hook, a parametr
 replaced on the instance. Each fast path asks here, and steps aside for what it is told.
 """
 
-import functools
 import sys
 
 import torch
@@ -35,10 +34,14 @@ def why_not_plain(module: object, *kinds: type) -> str | None:
     return f"its {min(own)} was replaced" if own else None
 
 
-@functools.cache
+_NAMES: dict[type, frozenset[str]] = {}
+
+
 def _names(kind: type) -> frozenset[str]:
     """What a class defines, and an instance should not have of its own."""
-    return frozenset(dir(kind))
+    if kind not in _NAMES:
+        _NAMES[kind] = frozenset(dir(kind))
+    return _NAMES[kind]
 
 
 def why_not_around() -> str | None:
@@ -57,7 +60,7 @@ def why_not_around() -> str | None:
         return "a transform of torch.func is at work"
     if torch._C._len_torch_dispatch_stack() or any(map(_changes, _function_modes())):
         return "a mode watches all operations"
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
         return "a program is being traced"
     return None
 

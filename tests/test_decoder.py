@@ -9,7 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmlib.decoder import Decoder, DecoderConfig, generate
-from llmlib.decoder.single_step import SingleStep, fits
+from llmlib.decoder.premises import why_not
+from llmlib.decoder.single_step import SingleStep
 from llmlib.kv_cache import FixedKVCache, KVCache, QuantizedKVCache, RollingKVCache
 from llmlib.normalization import PostNorm
 from llmlib.position_encoding import rope_frequencies
@@ -207,7 +208,7 @@ def test_quantized_cache_is_close():
 @torch.no_grad()
 def test_single_step_equals_the_model(name, dtype, tolerance):
     decoder = model(dtype, **SETTINGS[name])
-    assert fits(decoder, batch=1)
+    assert why_not(decoder) is None
     step = SingleStep(decoder)
     for kind in (KVCache, QuantizedKVCache, *([lambda: RollingKVCache(4)] * (name == "mistral"))):
         one, other = kind(), kind()
@@ -223,8 +224,8 @@ def test_single_step_equals_the_model(name, dtype, tolerance):
 
 def test_single_step_is_for_llamas_alone():
     for name in ("gpt2", "bloom", "interleaved", "no positions", "gpt1, post-norm"):
-        assert not fits(model(**SETTINGS[name]), batch=1)
-    assert not fits(model(), batch=2)
+        assert why_not(model(**SETTINGS[name])) is not None
+    assert why_not(model(), batch=2) == "there are 2 texts, not one"
 
 
 @torch.no_grad()

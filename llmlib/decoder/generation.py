@@ -17,7 +17,13 @@ from llmlib.decoder.compiled import compiled, whole_step, why_not_compiled
 from llmlib.decoder.config import DecoderConfig
 from llmlib.decoder.model import Decoder
 from llmlib.decoder.premises import why_not
-from llmlib.decoder.requests import check_request, checked_choice, prompt_tensor, stop_set
+from llmlib.decoder.requests import (
+    check_options,
+    check_request,
+    checked_choice,
+    prompt_tensor,
+    stop_set,
+)
 from llmlib.decoder.single_step import SingleStep
 from llmlib.kv_cache import FixedKVCache, KVCache, LatentKVCache, RollingKVCache
 from llmlib.sampling import greedy
@@ -83,6 +89,7 @@ def generate(  # type: ignore[misc]  # the overloads leave the options to this s
     """
     if not isinstance(getattr(model, "config", None), DecoderConfig):
         raise TypeError(f"model is a {type(model).__name__}, expected a Decoder")
+    check_options(sampler, use_cache, compile, cache)
     single = not isinstance(prompt_ids, Tensor)
     ids = prompt_tensor(prompt_ids, model.embedding.weight.device)
     if use_cache and cache is None and isinstance(max_new_tokens, int) and max_new_tokens >= 0:

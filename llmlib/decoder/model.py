@@ -287,4 +287,3 @@ class Decoder(nn.Module):
                 nn.init.normal_(parameter, std=deep if ends else 0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-

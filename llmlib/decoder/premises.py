@@ -2,9 +2,9 @@
 
 `single_step` reads tensors and calls no module. `why_not` says what stands against that: settings
 that it does not compute, modules that are more than their class (`llmlib.plain`), weights of mixed
-types, or something around that watches or changes operations. It takes a millisecond for a model of
-30 blocks, so it is asked once a text, and `Watch` tells before each further token whether anything
-that it looked at is another.
+types, or something around that watches or changes operations. It takes some milliseconds for a
+model of 30 blocks, so it is asked once a text, and `Watch` tells before each further token whether
+anything that it looked at is another.
 """
 
 from collections.abc import Iterator
@@ -78,20 +78,19 @@ def why_not(model: nn.Module, batch: int = 1, cache: KVCache | None = None) -> s
         return f"there are {batch} texts, not one"
     if cache is not None and type(cache) not in CACHES:
         return f"the cache is a {type(cache).__name__}"
-    return (
-        why_not_around()
-        or _classes()
-        or _modules(model)
-        or _settings(model)
-        or _tensors(model)
-    )
+    return why_not_around() or _classes() or _modules(model) or _settings(model) or _tensors(model)
 
 
 # --- modules ----------------------------------------------------------------------------------
 
 
 def _methods(kind: type) -> dict[str, object]:
-    return {name: found for name, found in vars(kind).items() if callable(found)}
+    """What computes; PyTorch's compiler itself replaces `__init__` when it is first used."""
+    return {
+        name: found
+        for name, found in vars(kind).items()
+        if callable(found) and (name == "__call__" or not name.startswith("__"))
+    }
 
 
 _AS_WRITTEN = {
@@ -128,7 +127,8 @@ def _unlike(module: object, part: Part, name: str) -> str | None:
     if reason is not None:
         return f"{name}: {reason}"
     for inner, expected in part.parts.items():
-        reason = _unlike(getattr(module, inner, missing), expected, f"{name}.{inner}")
+        place = inner if name == "model" else f"{name}.{inner}"
+        reason = _unlike(getattr(module, inner, missing), expected, place)
         if reason is not None:
             return reason
     return None
@@ -200,27 +200,24 @@ def _settings_of(
 # --- tensors ----------------------------------------------------------------------------------
 
 
-def _tensors(model: nn.Module) -> str | None:
+def _tensors(model: Any) -> str | None:
     """Weights that are no plain tensors of one type in this machine's memory."""
-    embedding = model.embedding.weight
-    for name, x in (*model.named_parameters(), *model.named_buffers()):
-        if type(x) not in (Tensor, nn.Parameter) or x.layout != torch.strided:
-            return f"{name} is a {type(x).__name__}, {x.layout}"
-        if x.device.type != "cpu":
-            return f"{name} is on {x.device}"
-    if embedding.dtype not in TYPES:
-        return f"the weights are {embedding.dtype}"
+    dtype = model.embedding.weight.dtype
+    if dtype not in TYPES:
+        return f"the weights are {dtype}"
     for name, module in model.named_modules():
-        if isinstance(module, Int8Linear):
-            expected = {"weight": torch.int8, "scale": torch.bfloat16, "bias": embedding.dtype}
-            if embedding.dtype != torch.bfloat16:
-                return f"{name} holds integers beside weights in {embedding.dtype}"
-        else:
-            expected = {}
-        tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-        for own, x in tensors:
-            if x.dtype != expected.get(own, embedding.dtype):
-                return f"{name}.{own} is {x.dtype} beside weights in {embedding.dtype}"
+        integers = isinstance(module, Int8Linear)
+        if integers and dtype != torch.bfloat16:
+            return f"{name} holds integers beside weights in {dtype}"
+        for own, x in (*module._parameters.items(), *module._buffers.items()):
+            if x is None:
+                continue
+            if type(x) not in (Tensor, nn.Parameter) or x.layout != torch.strided:
+                return f"{name}.{own} is a {type(x).__name__}, {x.layout}"
+            if x.device.type != "cpu":
+                return f"{name}.{own} is on {x.device}"
+            if x.dtype != (torch.int8 if integers and own == "weight" else dtype):
+                return f"{name}.{own} is {x.dtype} beside weights in {dtype}"
     return None
 
 
@@ -252,9 +249,7 @@ class Watch:
 
     def unchanged(self) -> bool:
         """True while nothing was put in, on or around a module, and no weight was replaced."""
-        return (
-            not any(self.hooks) and why_not_around() is None and self._seen() == self.before
-        )
+        return not any(self.hooks) and why_not_around() is None and self._seen() == self.before
 
     def _held(self) -> list[object]:
         return [x for table in self.tables for x in table.values()]

@@ -36,8 +36,7 @@ def check_pass(
         token_ids, cache, attention_mask: as for `Decoder.forward`.
     """
     check_ids(config, token_ids)
-    if cache is not None and not isinstance(cache, KVCache):
-        raise TypeError(f"cache is a {type(cache).__name__}, expected a KVCache")
+    check_cache(cache)
     new, past = token_ids.shape[1], 0
     if isinstance(cache, FixedKVCache):
         if not torch.compiler.is_compiling():  # its length is a tensor, which no trace can read
@@ -119,6 +118,23 @@ def _check_gaps(real: Tensor, window: int) -> None:
 # --- a text to continue -----------------------------------------------------------------------
 
 
+def check_options(sampler: object, use_cache: bool, compile: bool, cache: KVCache | None) -> None:
+    """TypeError for options of another kind than `generate` names."""
+    for name, value in {"use_cache": use_cache, "compile": compile}.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}, expected True or False")
+    if not callable(sampler):
+        raise TypeError(f"sampler is {sampler!r}, expected a function of logits, such as greedy")
+    check_cache(cache)
+
+
+def check_cache(cache: object) -> None:
+    """TypeError for what is no cache of a model."""
+    if cache is not None and not isinstance(cache, KVCache):
+        found = cache.__name__ if isinstance(cache, type) else f"a {type(cache).__name__}"
+        raise TypeError(f"cache is {found}, expected a KVCache() or another cache of a model")
+
+
 def prompt_tensor(prompt_ids: Sequence[int] | Tensor, device: torch.device) -> Tensor:
     """The prompt as (batch, seq); TypeError or ValueError for what is no list or batch of ids."""
     if isinstance(prompt_ids, Tensor):
@@ -170,7 +186,7 @@ def check_request(
     attention_mask: Tensor | None,
     cache: KVCache | None,
 ) -> Tensor | None:
-    """The padding mask if there is padding; TypeError or ValueError for what cannot be continued."""
+    """The padding mask if there is any; TypeError or ValueError for what cannot be continued."""
     check_integer("max_new_tokens", max_new_tokens)
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, expected 0 or more")
