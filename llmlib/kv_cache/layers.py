@@ -153,18 +153,16 @@ class _BufferedLayer(Layer):
     buffers: tuple[Buffer, ...]
 
     def reset(self) -> None:
-        for buffer in self.buffers:
-            buffer.length = 0
-
-    @property
-    def length(self) -> int:  # type: ignore[override]
-        """A token counts once the last buffer has it."""
-        return self.buffers[-1].length
+        self.cut(0)
 
     def prepare(self, keys: Tensor, values: Tensor) -> None:
-        """Check new tokens, and drop what an interrupted update left in the first buffers."""
+        """Check new tokens, and drop what an interrupted update left behind."""
         check_pair(keys, values)
-        length = self.length
+        self.cut(self.length)
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first tokens."""
+        self.length = length
         for buffer in self.buffers:
             buffer.length = length
 
@@ -185,7 +183,9 @@ class FullLayer(_BufferedLayer):
 
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
         self.prepare(keys, values)
-        return self.buffers[0].append(keys), self.buffers[1].append(values)
+        both = self.buffers[0].append(keys), self.buffers[1].append(values)
+        self.length += keys.shape[2]  # last: an update that is interrupted does not count
+        return both
 
     def held(self) -> tuple[Tensor, Tensor]:
         """All keys and values; there are none before the first update."""
@@ -208,6 +208,7 @@ class QuantizedLayer(_BufferedLayer):
             quantized, scale = quantize(x)
             restored = dequantize(numbers.append(quantized), scales.append(scale))
             found.append(restored.to(x.dtype))
+        self.length += keys.shape[2]
         return found[0], found[1]
 
     def _pairs(self) -> tuple[tuple[Buffer, Buffer], tuple[Buffer, Buffer]]:
@@ -257,7 +258,9 @@ class LatentLayer(_BufferedLayer):
                 " one head whose value is the first part of its key: this cache is for latents"
             )
         rows = self.buffers[0].append(keys)
-        return rows, rows[..., :width]
+        latents = rows[..., :width]
+        self.length += keys.shape[2]
+        return rows, latents
 
 
 class RollingLayer(Layer):
@@ -278,9 +281,10 @@ class RollingLayer(Layer):
         if n_new == 1:
             for ring, x in zip(rings, (keys, values), strict=True):
                 ring[:, :, start % self.window] = x[:, :, 0]
-            self.ring, self.length = rings, end
             held = min(end, self.window)
-            return rings[0][:, :, :held], rings[1][:, :, :held]
+            seen = rings[0][:, :, :held], rings[1][:, :, :held]
+            self.ring, self.length = rings, end
+            return seen
         past = torch.arange(start - min(start, self.window - 1), start, device=keys.device)
         pairs = list(zip(rings, (keys, values), strict=True))
         both = [torch.cat([ring[:, :, past % self.window], x], dim=2) for ring, x in pairs]

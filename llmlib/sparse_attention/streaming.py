@@ -36,16 +36,15 @@ class SinkLayer(Layer):
             parts.append(self.sinks.held())
         if n_new > first:
             parts.append(self.ring.update(keys[:, :, first:], values[:, :, first:]))
-        self.length = start + n_new
         if n_sinks:  # nothing is dropped while all tokens fit
             parts[0] = self.owner.moved(parts[0][0], start + n_new - room), parts[0][1]
         found = [torch.cat(both, dim=2) for both in zip(*parts, strict=True)]
+        self.length = start + n_new
         return found[0], found[1]
 
     def _drop_unfinished(self) -> None:
         """What an interrupted update left behind: tokens count once both parts have them."""
-        for buffer in self.sinks.buffers:
-            buffer.length = min(self.length, self.owner.n_sinks)
+        self.sinks.cut(min(self.length, self.owner.n_sinks))
         self.ring.length = max(self.length - self.owner.n_sinks, 0)
 
     def reset(self) -> None:
