@@ -1,8 +1,9 @@
 """Weights in 8 bits: a decoder's step reads half of bfloat16's bytes, and rounding is all it costs.
 
-Each row of a matrix has its own scale. For bfloat16 activations on a CPU the product is taken with
-the integers, which are never turned back into a matrix of floats; others are multiplied with the
-integers in float32. Not here: 4 bits, quantized activations, training of the weights.
+Each row of a matrix has its own scale. For bfloat16 activations on a CPU, and rows of a multiple of
+32 numbers, the product is taken with the integers, which are never turned back into a matrix of
+floats; others are multiplied with the integers in float32. Not here: 4 bits, quantized activations,
+training of the weights.
 """
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from llmlib.kv_cache import quantize
 from llmlib.plain import has_values, why_not_plain
 from llmlib.precision import widened
+
+KERNEL_STEP = 32  # numbers of a row that PyTorch's kernel takes at once, or a multiple of them
 
 
 class Int8Linear(nn.Module):
@@ -65,7 +68,12 @@ class Int8Linear(nn.Module):
         return y.view(*x.shape[:-1], self.out_features)
 
     def _takes_integers(self, x: Tensor) -> bool:
-        """Whether PyTorch's kernel for integer weights can run: it has no gradient."""
+        """Whether PyTorch's kernel for integer weights can run.
+
+        It has no gradient, and reads past the end of rows that are no multiple of its step.
+        """
+        if self.in_features % KERNEL_STEP:
+            return False
         plain = not (torch.is_grad_enabled() and x.requires_grad) and x.numel() > 0
         return plain and x.device.type == "cpu" and x.dtype == torch.bfloat16
 
@@ -83,8 +91,8 @@ def _check_matrix(weight: Tensor, bias: Tensor | None) -> None:
     if bias is not None and bias.shape != weight.shape[:1]:
         expected = tuple(weight.shape[:1])
         raise ValueError(f"bias has shape {tuple(bias.shape)}, expected {expected}")
-    if has_values(weight) and not bool(weight.isfinite().all()):
-        raise ValueError("weight holds NaN or infinity, expected finite numbers to round")
+    if has_values(weight) and not bool(weight.float().isfinite().all()):
+        raise ValueError("weight holds NaN or infinity in float32, expected numbers to round")
 
 
 def _quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from llmlib.checks import check_integer
 
-SMALLEST = torch.finfo(torch.float32).tiny  # a smaller temperature would be 0 in float32
-
 
 def greedy(logits: Float[Tensor, "*batch vocab"]) -> Int[Tensor, "*batch"]:
     """The most probable token of each row; the most probable sequence may be another one.
@@ -88,7 +86,7 @@ class Sampler:
         if self.temperature == 0:
             one = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])
             return one.float()
-        p = (_below_the_best(logits) / max(self.temperature, SMALLEST)).softmax(-1)
+        p = _cooled(logits, self.temperature).softmax(-1)
         if self.top_k is not None:
             p = _kept(p, _top_k(p, self.top_k))
         if self.top_p is not None and self.top_p < 1:  # 1 may be out of reach of a rounded sum
@@ -98,14 +96,16 @@ class Sampler:
         return p
 
 
-def _below_the_best(logits: Tensor) -> Tensor:
-    """Each logit less the largest of its row, in float32.
+def _cooled(logits: Tensor, temperature: float) -> Tensor:
+    """What each logit lies below the largest of its row, over the temperature, in float32.
 
     Softmax does not see the difference; but nothing above 0 is left that a small temperature, or a
     narrower type, could make infinite.
     """
     wide = logits.float() if logits.element_size() < 4 else logits
-    return (wide - wide.amax(-1, keepdim=True)).float()
+    limits = torch.finfo(wide.dtype)  # outside of them it would be 0 or infinity
+    below = wide - wide.amax(-1, keepdim=True)
+    return (below / min(max(temperature, limits.tiny), limits.max)).float()
 
 
 def _top_k(p: Tensor, k: int) -> Tensor:

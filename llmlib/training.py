@@ -23,7 +23,6 @@ Batch = tuple[Tensor, Tensor]  # inputs, targets
 Loss = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100  # what PyTorch leaves out of a mean
 _IDS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
-_EXPECTED = {"logits": "a floating-point tensor", "targets": "integers"}
 SCHEDULES = ("constant", "cosine")
 
 
@@ -38,16 +37,18 @@ def next_token_loss(
         TypeError, ValueError: targets that are no ids, one for each row of logits, or all -100.
     """
     _check_targets(logits, targets)
-    return nn.functional.cross_entropy(widened(logits).flatten(0, -2), targets.flatten().long())
+    rows = widened(logits).reshape(-1, logits.shape[-1])
+    return nn.functional.cross_entropy(rows, targets.flatten().long())
 
 
 def _check_targets(logits: Tensor, targets: Tensor) -> None:
-    for name, x, fits in (
-        ("logits", logits, logits.is_floating_point()),
-        ("targets", targets, targets.dtype in _IDS),
-    ):
-        if not fits:
-            raise TypeError(f"{name} is {x.dtype}, expected {_EXPECTED[name]}")
+    for name, x in {"logits": logits, "targets": targets}.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} is a {type(x).__name__}, expected a tensor")
+    if not logits.is_floating_point():
+        raise TypeError(f"logits is {logits.dtype}, expected a floating-point tensor")
+    if targets.dtype not in _IDS:
+        raise TypeError(f"targets is {targets.dtype}, expected integers")
     if logits.ndim < 1 or logits.shape[:-1] != targets.shape or not targets.numel():
         raise ValueError(
             f"targets have shape {tuple(targets.shape)}, expected {tuple(logits.shape[:-1])}, one "
@@ -200,6 +201,11 @@ def _backward(
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = getattr(value, "shape", type(value).__name__)
         raise ValueError(f"loss returned {found}, expected a tensor with one number")
+    if not value.requires_grad:
+        raise ValueError(
+            "the loss has no gradient: it was computed under torch.inference_mode, or does not "
+            "depend on the parameters"
+        )
     value.backward()
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     return value.detach(), norm
@@ -262,6 +268,8 @@ class Characters:
     """
 
     def __init__(self, text: str, held_out: float = 0.1) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"text is a {type(text).__name__}, expected a str")
         if not 0 < held_out < 1:
             raise ValueError(f"held_out is {held_out}, expected a share between 0 and 1")
         if len(text) < 2:
@@ -296,11 +304,13 @@ class Characters:
     ) -> Iterator[Batch]:
         """Endless pairs (inputs, targets), both (batch, seq): targets are the next characters.
 
-        Raises: ValueError for sizes below 1 or a part shorter than seq + 1.
+        Raises: TypeError, ValueError for sizes below 1 or a part shorter than seq + 1.
         """
         if part not in ("train", "held_out"):
             raise ValueError(f"part is {part!r}, expected 'train' or 'held_out'")
         ids = self.train if part == "train" else self.held_out
+        for name, number in {"batch": batch, "seq": seq, "seed": seed}.items():
+            check_integer(name, number)
         if batch < 1 or seq < 1 or len(ids) < seq + 1:
             raise ValueError(
                 f"batch {batch}, seq {seq}: expected both positive and seq + 1 at most {len(ids)}, "
@@ -337,7 +347,7 @@ def _check_settings(
     for name, count in {"steps": steps, "warmup_steps": warmup_steps}.items():
         check_integer(name, count)
     numbers = {"lr": lr, "weight_decay": weight_decay, "clip_norm": clip_norm}
-    if len(betas) != 2:
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise ValueError(f"betas are {betas}, expected two numbers")
     for name, number in (*numbers.items(), ("betas", betas[0]), ("betas", betas[1])):
         wrong = isinstance(number, bool) or not isinstance(number, int | float)

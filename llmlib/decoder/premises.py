@@ -22,7 +22,7 @@ from llmlib.decoder.model import Block, Decoder
 from llmlib.kv_cache import FixedKVCache, KVCache, QuantizedKVCache, RollingKVCache
 from llmlib.normalization import PreNorm, RMSNorm
 from llmlib.plain import HOOKS, why_not_around, why_not_plain
-from llmlib.quantization import Int8Linear
+from llmlib.quantization import KERNEL_STEP, Int8Linear
 from llmlib.sparse_attention.streaming import SinkKVCache
 
 CACHES = (KVCache, QuantizedKVCache, RollingKVCache, SinkKVCache, FixedKVCache)
@@ -209,6 +209,8 @@ def _tensors(model: Any) -> str | None:
         integers = isinstance(module, Int8Linear)
         if integers and dtype != torch.bfloat16:
             return f"{name} holds integers beside weights in {dtype}"
+        if integers and module.in_features % KERNEL_STEP:
+            return f"{name} has rows of {module.in_features} integers"
         for own, x in (*module._parameters.items(), *module._buffers.items()):
             if x is None:
                 continue

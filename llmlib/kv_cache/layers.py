@@ -87,9 +87,10 @@ class Buffer:
 
     def _fits(self, x: Tensor, end: int) -> bool:
         assert self.data is not None
-        if self.length:
+        alike = kind(self.data) == kind(x)
+        if self.length and not alike:
             check_kind(self.data, x)
-        return end <= self.data.shape[2] and kind(self.data) == kind(x)
+        return alike and end <= self.data.shape[2]
 
     def _grow(self, x: Tensor, end: int) -> None:
         """Doubling copies each row less than twice on average, however long the text becomes."""
