@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmlib.checks import check_integer
+
 
 def greedy(logits: Float[Tensor, "*batch vocab"]) -> Int[Tensor, "*batch"]:
     """The most probable token of each row; the most probable sequence may be another one.
@@ -31,11 +33,13 @@ class Sampler:
     Args:
         temperature: below 1 sharpens, above 1 flattens; 0 is greedy.
         top_k: tokens to keep, at least 1; more than the vocabulary keeps all. None: no cut.
-        top_p: probability to keep, in (0, 1]. None: no cut.
+        top_p: probability to keep, in (0, 1]; 1 keeps all. None: no cut.
         min_p: least probability relative to the largest, in [0, 1]. None: no cut.
-        seed: the draws repeat for equal seeds; None draws from torch's own generator.
+        seed: a new sampler with the same seed repeats the draws of the last, on any machine; each
+            call goes on where the one before ended. None draws from torch's own generator.
 
     Raises:
+        TypeError: a setting that is no number, a seed that is no integer.
         ValueError: a setting outside its range.
 
     Source: fan2018hierarchical (top-k), holtzman2019curious (top-p), nguyen2024minp
@@ -49,14 +53,20 @@ class Sampler:
         min_p: float | int | None = None,
         seed: int | None = None,
     ) -> None:
+        _check_number("temperature", temperature)
         _check_range("temperature", temperature, 0 <= temperature < math.inf, "0 or more, finite")
         if top_k is not None:
             integer = isinstance(top_k, int) and not isinstance(top_k, bool)
             _check_range("top_k", top_k, integer and top_k >= 1, "an integer from 1")
         if top_p is not None:
+            _check_number("top_p", top_p)
             _check_range("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1")
         if min_p is not None:
+            _check_number("min_p", min_p)
             _check_range("min_p", min_p, 0 <= min_p <= 1, "between 0 and 1")
+        if seed is not None:
+            check_integer("seed", seed)
+            _check_range("seed", seed, -(2**63) <= seed < 2**64, "an integer of 64 bits")
         self.temperature, self.top_k, self.top_p, self.min_p = temperature, top_k, top_p, min_p
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
 
@@ -73,18 +83,29 @@ class Sampler:
     def probabilities(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
         """The distribution that is drawn from, in float32: 0 where a token was cut."""
         _check(logits)
-        logits = logits.float()
         if self.temperature == 0:
             one = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])
             return one.float()
-        p = (logits / self.temperature).softmax(-1)
+        p = _cooled(logits, self.temperature).softmax(-1)
         if self.top_k is not None:
             p = _kept(p, _top_k(p, self.top_k))
-        if self.top_p is not None:
+        if self.top_p is not None and self.top_p < 1:  # 1 may be out of reach of a rounded sum
             p = _kept(p, _top_p(p, self.top_p))
         if self.min_p is not None:
             p = _kept(p, p >= self.min_p * p.amax(-1, keepdim=True))
         return p
+
+
+def _cooled(logits: Tensor, temperature: float) -> Tensor:
+    """What each logit lies below the largest of its row, over the temperature, in float32.
+
+    Softmax does not see the difference; but nothing above 0 is left that a small temperature, or a
+    narrower type, could make infinite.
+    """
+    wide = logits.float() if logits.element_size() < 4 else logits
+    limits = torch.finfo(wide.dtype)  # outside of them it would be 0 or infinity
+    below = wide - wide.amax(-1, keepdim=True)
+    return (below / min(max(temperature, limits.tiny), limits.max)).float()
 
 
 def _top_k(p: Tensor, k: int) -> Tensor:
@@ -116,6 +137,11 @@ def _check(logits: Tensor) -> None:
         raise ValueError("logits hold NaN, or a row of -inf alone: no token can be chosen")
     if bool((top == math.inf).any()):
         raise ValueError("logits hold inf: no distribution follows from it")
+
+
+def _check_number(name: str, value: float | int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, expected a number")
 
 
 def _check_range(name: str, value: float | int, fits: bool, expected: str) -> None:

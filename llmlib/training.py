@@ -15,15 +15,53 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmlib.checks import check_integer, readable
+from llmlib.precision import widened
+
 Batch = tuple[Tensor, Tensor]  # inputs, targets
 Loss = Callable[[Tensor, Tensor], Tensor]
+IGNORED = -100  # what PyTorch leaves out of a mean
+_IDS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+SCHEDULES = ("constant", "cosine")
 
 
 def next_token_loss(
     logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy in nats: -log of the probability given to the token that came next."""
-    return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+    """Mean cross-entropy in nats: -log of the probability given to the token that came next.
+
+    Targets of -100 are left out of the mean. 16-bit logits are widened: a loss has more digits.
+
+    Raises:
+        TypeError, ValueError: targets that are no ids, one for each row of logits, or all -100.
+    """
+    _check_targets(logits, targets)
+    rows = widened(logits).reshape(-1, logits.shape[-1])
+    return nn.functional.cross_entropy(rows, targets.flatten().long())
+
+
+def _check_targets(logits: Tensor, targets: Tensor) -> None:
+    for name, x in {"logits": logits, "targets": targets}.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} is a {type(x).__name__}, expected a tensor")
+    if not logits.is_floating_point():
+        raise TypeError(f"logits is {logits.dtype}, expected a floating-point tensor")
+    if targets.dtype not in _IDS:
+        raise TypeError(f"targets is {targets.dtype}, expected integers")
+    if logits.ndim < 1 or logits.shape[:-1] != targets.shape or not targets.numel():
+        raise ValueError(
+            f"targets have shape {tuple(targets.shape)}, expected {tuple(logits.shape[:-1])}, one "
+            f"for each row of logits {tuple(logits.shape)}, and at least one"
+        )
+    if not readable(targets):
+        return
+    kept = targets[targets != IGNORED]
+    if not kept.numel():
+        raise ValueError(f"all targets are {IGNORED}, which leaves none to predict")
+    low, high = map(int, kept.aminmax())
+    if low < 0 or high >= logits.shape[-1]:
+        wrong = low if low < 0 else high
+        raise ValueError(f"target {wrong} is outside 0 .. {logits.shape[-1] - 1}")
 
 
 @dataclass
@@ -53,8 +91,9 @@ class History:
     def final_loss(self, last: int = 20) -> float:
         """Mean of the last losses; infinity for a run that diverged, which loses every comparison.
 
-        Raises: ValueError if last is not positive, or there are no losses.
+        Raises: TypeError, ValueError if last is not positive, or there are no losses.
         """
+        check_integer("last", last)
         if last < 1 or not self.losses:
             raise ValueError(f"last is {last} over {len(self.losses)} losses, expected 1 or more")
         if self.diverged_at is not None:
@@ -69,15 +108,21 @@ def learning_rate(
     """The learning rate at a step (from 0): linear warm-up to lr, then constant or half a cosine.
 
     Warm-up: lr * (step + 1) / warmup_steps, so the first step already moves. Cosine: from lr at the
-    end of the warm-up towards 0, which it would reach at `steps`.
+    end of the warm-up towards 0, which it reaches at `steps` and keeps. A run that is resumed asks
+    for the steps that it has left by their numbers in the whole run.
 
+    Raises: TypeError, ValueError for a step below 0 or an unknown schedule.
     Source: vaswani2017attention for the warm-up, loshchilov2017sgdr for the cosine.
     """
+    check_integer("step", step)
+    if step < 0 or schedule not in SCHEDULES:
+        expected = " or ".join(map(repr, SCHEDULES))
+        raise ValueError(f"step {step}, schedule {schedule!r}: expected 0 or more, and {expected}")
     if step < warmup_steps:
         return lr * (step + 1) / warmup_steps
     if schedule == "constant":
         return lr
-    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
     return lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -97,8 +142,13 @@ def train(
 ) -> History:
     """Train a model in place with AdamW and return what happened at each step.
 
-    Deterministic: the model's weights and the batches decide everything. With weight_decay=0 AdamW
-    is Adam. Only `steps` batches are drawn, so an endless iterator is welcome.
+    Deterministic: the model's weights and the batches decide everything, and torch's generator
+    where a module draws from it. With weight_decay=0 AdamW is Adam. Only `steps` batches are drawn,
+    so an endless iterator is welcome.
+
+    Each module is trained in the mode in which it is: a part in evaluation mode (a frozen norm with
+    running statistics) stays in it. A model that was loaded for use is in evaluation mode as a
+    whole: call `model.train()` first where that matters. The gradients of the last step stay.
 
     Args:
         batches: pairs (inputs, targets), moved to the model's device.
@@ -109,8 +159,9 @@ def train(
         on_step: called as on_step(step, model) after each update.
 
     Raises:
-        ValueError: an impossible setting, a model without parameters, or too few batches.
-            Divergence is no error: see History.diverged_at.
+        TypeError, ValueError: an impossible setting, a model without parameters, batches that are
+            no pairs of tensors, a loss that is no single number, or too few batches (the weights
+            then have moved). Divergence is no error: see History.diverged_at.
 
     Source: loshchilov2019adamw; pascanu2013difficulty for clipping.
     """
@@ -121,7 +172,6 @@ def train(
     # One kernel for all parameters: small models spend more time on launching than on arithmetic.
     optimizer = torch.optim.AdamW(parameters, betas=betas, weight_decay=weight_decay, fused=True)
     history = History()
-    model.train()
     for step, batch in enumerate(itertools.islice(batches, steps)):
         rate = learning_rate(step, lr=lr, steps=steps, warmup_steps=warmup_steps, schedule=schedule)
         value, norm = _backward(model, parameters, batch, loss)
@@ -144,11 +194,31 @@ def _backward(
     """Fill the gradients of one batch; return its loss and their total norm."""
     for parameter in parameters:
         parameter.grad = None
-    inputs, targets = (part.to(parameters[0].device) for part in batch)
-    value = loss(model(inputs), targets)
+    inputs, targets = _checked_batch(batch, parameters[0].device)
+    with torch.enable_grad():  # whatever the caller does around it: this is training
+        value = loss(model(inputs), targets)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        found = getattr(value, "shape", type(value).__name__)
+        raise ValueError(f"loss returned {found}, expected a tensor with one number")
+    if not value.requires_grad:
+        raise ValueError(
+            "the loss has no gradient: it was computed under torch.inference_mode, or does not "
+            "depend on the parameters"
+        )
     value.backward()
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     return value.detach(), norm
+
+
+def _checked_batch(batch: Batch, device: torch.device) -> Batch:
+    """Inputs and targets on the device."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        found = f"{type(batch).__name__}"
+        raise TypeError(f"a batch is a {found}, expected a pair of tensors (inputs, targets)")
+    for part in batch:
+        if not isinstance(part, Tensor):
+            raise TypeError(f"a batch holds a {type(part).__name__}, expected two tensors")
+    return batch[0].to(device), batch[1].to(device)
 
 
 @torch.no_grad()
@@ -157,18 +227,27 @@ def evaluate(
 ) -> float:
     """Mean loss over n batches in evaluation mode, without touching the weights.
 
-    Raises: ValueError if n is not positive or the batches end before.
+    Every module is in the mode in which it was when it ends, and when a batch or the loss raises.
+
+    Raises: TypeError, ValueError if n is not positive, the model has no parameters, batches are no
+        pairs of tensors or end before.
     """
+    check_integer("n", n)
     if n < 1:
         raise ValueError(f"n is {n}, expected at least 1")
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    values = [
-        loss(model(inputs.to(device)), targets.to(device)).item()
-        for inputs, targets in itertools.islice(batches, n)
-    ]
-    model.train(was_training)
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise ValueError("the model has no parameters")
+    modes = [(module, module.training) for module in model.modules()]
+    values = []
+    try:
+        model.eval()
+        for batch in itertools.islice(batches, n):
+            inputs, targets = _checked_batch(batch, parameter.device)
+            values.append(loss(model(inputs), targets).item())
+    finally:
+        for module, training in modes:
+            module.training = training
     if len(values) < n:
         raise ValueError(f"batches ended after {len(values)} of {n}")
     return math.fsum(values) / n
@@ -188,6 +267,8 @@ class Characters:
     """
 
     def __init__(self, text: str, held_out: float = 0.1) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"text is a {type(text).__name__}, expected a str")
         if not 0 < held_out < 1:
             raise ValueError(f"held_out is {held_out}, expected a share between 0 and 1")
         if len(text) < 2:
@@ -222,11 +303,13 @@ class Characters:
     ) -> Iterator[Batch]:
         """Endless pairs (inputs, targets), both (batch, seq): targets are the next characters.
 
-        Raises: ValueError for sizes below 1 or a part shorter than seq + 1.
+        Raises: TypeError, ValueError for sizes below 1 or a part shorter than seq + 1.
         """
         if part not in ("train", "held_out"):
             raise ValueError(f"part is {part!r}, expected 'train' or 'held_out'")
         ids = self.train if part == "train" else self.held_out
+        for name, number in {"batch": batch, "seq": seq, "seed": seed}.items():
+            check_integer(name, number)
         if batch < 1 or seq < 1 or len(ids) < seq + 1:
             raise ValueError(
                 f"batch {batch}, seq {seq}: expected both positive and seq + 1 at most {len(ids)}, "
@@ -260,13 +343,22 @@ def _check_settings(
     weight_decay: float,
     clip_norm: float | None,
 ) -> None:
+    for name, count in {"steps": steps, "warmup_steps": warmup_steps}.items():
+        check_integer(name, count)
+    numbers = {"lr": lr, "weight_decay": weight_decay, "clip_norm": clip_norm}
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise ValueError(f"betas are {betas}, expected two numbers")
+    for name, number in (*numbers.items(), ("betas", betas[0]), ("betas", betas[1])):
+        wrong = isinstance(number, bool) or not isinstance(number, int | float)
+        if wrong and not (name == "clip_norm" and number is None):
+            raise TypeError(f"{name}: {number!r}, expected a number")
     if steps < 1:
         raise ValueError(f"steps is {steps}, expected at least 1")
     if not 0 < lr < math.inf:  # also false for NaN
         raise ValueError(f"lr is {lr}, expected a positive number")
     if not 0 <= warmup_steps <= steps:
         raise ValueError(f"warmup_steps is {warmup_steps}, expected 0 to {steps} (steps)")
-    if schedule not in ("constant", "cosine"):
+    if schedule not in SCHEDULES:
         raise ValueError(f"schedule is {schedule!r}, expected 'constant' or 'cosine'")
     if not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"betas are {betas}, expected two numbers from 0 up to, not including, 1")

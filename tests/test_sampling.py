@@ -1,6 +1,8 @@
 """Unit tests of llmlib.sampling: the cuts on numbers done by hand, seeds, batches, bad input."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -94,6 +96,51 @@ def test_any_cut_leaves_a_distribution_with_the_best_token(values, temperature, 
     assert (p > 0).sum() <= k
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_top_p_of_1_cuts_nothing_of_a_large_vocabulary(seed):
+    logits = torch.randn(2, 128_256, generator=torch.Generator().manual_seed(seed)) * (1 + seed)
+    p = Sampler().probabilities(logits)
+    assert torch.equal(Sampler(top_p=1.0).probabilities(logits) == 0, p == 0)
+
+
+EXTREMES = [
+    ([10.0, 1.0], torch.float32, 1e-38),
+    ([10.0, 1.0], torch.float32, 1e-320),
+    ([10.0, 1.0], torch.bfloat16, 1e-30),
+    ([6e4, 5e4], torch.float16, 1e-3),
+    ([3e38, -3e38], torch.float32, 1.0),
+    ([3e38, -3e38], torch.float32, 0.1),
+    ([1e39, 1e38], torch.float64, 1.0),
+    ([1e300, -1e300], torch.float64, 1e300),
+]
+
+
+@pytest.mark.parametrize(("values", "dtype", "temperature"), EXTREMES)
+def test_no_temperature_and_no_size_of_logits_overflows(values, dtype, temperature):
+    logits = torch.tensor(values, dtype=dtype)
+    gap = (logits[0].double() - logits[1].double()).item() / temperature
+    expected = [1 / (1 + math.exp(-min(gap, 700))), 1 / (1 + math.exp(min(gap, 700)))]
+    sampler = Sampler(temperature=temperature, top_p=0.999, seed=0)
+    plain = Sampler(temperature=temperature).probabilities(logits)
+    torch.testing.assert_close(plain, torch.tensor(expected), rtol=0, atol=1e-6)
+    assert sampler(logits).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bit_logits_are_widened_before_anything_is_done(dtype):
+    logits = (torch.randn(64, generator=torch.Generator().manual_seed(0)) * 20 + 300).to(dtype)
+    expected = (logits.double() / 0.7).softmax(-1)
+    found = Sampler(temperature=0.7).probabilities(logits)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_copies_draw_the_same():
+    rows, sampler = LOGITS.expand(50, 4), Sampler(seed=3)
+    sampler(rows)
+    for other in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
+        assert torch.equal(other(rows), copy.deepcopy(sampler)(rows))
+
+
 # --- draws -----------------------------------------------------------------------------------
 
 
@@ -172,6 +219,30 @@ def test_minus_infinity_is_a_token_that_cannot_come():
 def test_settings_out_of_range(settings, named):
     with pytest.raises(ValueError, match=named):
         Sampler(**settings)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"temperature": True}, "temperature is True, expected a number"),
+        ({"temperature": "1"}, "temperature is '1', expected a number"),
+        ({"temperature": None}, "temperature is None"),
+        ({"top_p": True}, "top_p is True"),
+        ({"min_p": "0.1"}, "min_p is '0.1'"),
+        ({"seed": 1.5}, "seed must be an integer, got 1.5"),
+        ({"seed": True}, "seed must be an integer, got True"),
+    ],
+)
+def test_settings_of_another_kind(settings, named):
+    with pytest.raises(TypeError, match=named):
+        Sampler(**settings)
+
+
+@pytest.mark.bad_input
+def test_a_seed_of_more_than_64_bits():
+    with pytest.raises(ValueError, match="expected an integer of 64 bits"):
+        Sampler(seed=2**64)
 
 
 @pytest.mark.bad_input

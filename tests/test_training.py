@@ -1,5 +1,6 @@
 """Tests of llmlib.training: the schedule, the loop against torch, divergence, batches of text."""
 
+import copy
 import itertools
 import math
 
@@ -229,7 +230,185 @@ def test_windows_reach_both_ends_of_the_part():
     assert targets.max() == 4
 
 
+def frozen_parts():
+    """A model of which a norm stays in evaluation mode, and all of its modes."""
+    model = nn.Sequential(nn.Embedding(5, 4), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(4, 5))
+    model.train()
+    model[1].eval()
+    return model, [module.training for module in model.modules()]
+
+
+def id_batches(n=None):
+    generator = torch.Generator().manual_seed(0)
+    for _ in itertools.count() if n is None else range(n):
+        yield torch.randint(0, 5, (2, 2, 3), generator=generator).unbind()
+
+
+def test_each_module_keeps_its_own_mode():
+    model, modes = frozen_parts()
+    before = model[1].running_mean.clone()
+    expected = copy.deepcopy(model).eval()
+    assert evaluate(model, id_batches(), 2) == pytest.approx(evaluate(expected, id_batches(), 2))
+    assert [module.training for module in model.modules()] == modes
+    train(model, id_batches(), 3)
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(model[1].running_mean, before)
+    model.train()
+    train(model, id_batches(), 1)
+    assert not torch.equal(model[1].running_mean, before)
+
+
+def test_modes_come_back_when_a_batch_a_model_or_the_loss_raises():
+    def broken():
+        yield from id_batches(1)
+        raise OSError("disk")
+
+    def no_loss(*_):
+        raise OSError("disk")
+
+    cases = [(broken(), next_token_loss), (id_batches(), no_loss)]
+    for run in (evaluate, train):
+        for batches, loss in cases:
+            model, modes = frozen_parts()
+            with pytest.raises(OSError, match="disk"):
+                run(model, batches, 3, loss=loss)
+            assert [module.training for module in model.modules()] == modes
+            assert torch.is_grad_enabled()
+            cases = [(broken(), next_token_loss), (id_batches(), no_loss)]
+
+
+def test_training_has_gradients_whatever_the_caller_switched_off():
+    free, inside = linear(), linear()
+    train(free, regression(), 3, loss=mse)
+    with torch.no_grad():
+        train(inside, regression(), 3, loss=mse)
+        assert not torch.is_grad_enabled()
+    assert torch.equal(free.weight, inside.weight)
+    with torch.inference_mode(), pytest.raises(ValueError, match="the loss has no gradient"):
+        train(linear(), regression(), 1, loss=mse)
+
+
+def test_training_and_evaluation_draw_from_no_generator_of_their_own():
+    state = torch.get_rng_state()
+    model = linear()
+    torch.set_rng_state(state)
+    train(model, regression(), 2, loss=mse)
+    evaluate(model, regression(), 2, loss=mse)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_schedule_ends_at_zero_and_is_resumed_by_the_number_of_the_step():
+    settings = {"lr": 2.0, "steps": 10, "warmup_steps": 2, "schedule": "cosine"}
+    whole = [learning_rate(step, **settings) for step in range(14)]
+    assert whole[10:] == [0.0] * 4  # not back up along the cosine
+    assert [learning_rate(step, **settings) for step in range(5, 10)] == whole[5:10]
+
+
+def test_targets_of_minus_100_are_left_out():
+    logits = torch.randn(2, 4, 7, dtype=torch.float64)
+    targets = torch.tensor([[1, -100, 2, 3], [-100, -100, 4, 0]])
+    kept = targets != -100
+    expected = next_token_loss(logits[kept], targets[kept])
+    torch.testing.assert_close(next_token_loss(logits, targets), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_loss_of_16_bit_logits_has_the_digits_of_float32(dtype):
+    logits = torch.randn(50, 7).to(dtype)
+    targets = torch.arange(50) % 7
+    found = next_token_loss(logits, targets)
+    torch.testing.assert_close(found.double(), next_token_loss(logits.double(), targets))
+
+
 # --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("shape", "targets", "error", "named"),
+    [
+        ((2, 3, 7), torch.zeros(3, 2).long(), ValueError, r"\(3, 2\), expected \(2, 3\)"),
+        ((2, 3, 7), torch.zeros(6).long(), ValueError, r"\(6,\), expected \(2, 3\)"),
+        ((2, 3, 7), torch.zeros(2, 3), TypeError, "targets is torch.float32, expected integers"),
+        ((2, 3, 7), torch.zeros(2, 3).bool(), TypeError, "targets is torch.bool"),
+        ((2, 3, 7), torch.zeros(2, 3, 7).long(), ValueError, "expected .2, 3."),
+        ((2, 3, 7), torch.full((2, 3), 7), ValueError, "target 7 is outside 0 .. 6"),
+        ((2, 3, 7), torch.full((2, 3), -1), ValueError, "target -1 is outside"),
+        ((2, 3, 7), torch.full((2, 3), -100), ValueError, "all targets are -100"),
+        ((0, 7), torch.zeros(0).long(), ValueError, "at least one"),
+        ((2, 3, 7), [[1, 2, 3]] * 2, TypeError, "targets is a list"),
+    ],
+)
+def test_targets_that_are_none(shape, targets, error, named):
+    with pytest.raises(error, match=named):
+        next_token_loss(torch.zeros(shape), targets)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("batch", "named"),
+    [
+        (torch.zeros(2, 3), "a batch is a Tensor, expected a pair"),
+        ((1, 2, 3), "a batch is a tuple, expected a pair"),
+        ({"x": 1}, "a batch is a dict"),
+        (([1.0], [2.0]), "a batch holds a list, expected two tensors"),
+    ],
+)
+def test_batches_that_are_no_pairs_of_tensors(batch, named):
+    for run in (train, evaluate):
+        with pytest.raises(TypeError, match=named):
+            run(linear(), [batch] * 3, 2, loss=mse)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"steps": 2.0}, "steps must be an integer, got 2.0"),
+        ({"steps": True}, "steps must be an integer, got True"),
+        ({"warmup_steps": 1.0}, "warmup_steps must be an integer"),
+        ({"lr": "1e-3"}, "lr: '1e-3', expected a number"),
+        ({"lr": True}, "lr: True"),
+        ({"weight_decay": None}, "weight_decay: None"),
+        ({"clip_norm": True}, "clip_norm: True"),
+        ({"betas": (0.9, "x")}, "betas: 'x'"),
+    ],
+)
+def test_settings_of_another_kind(settings, named):
+    steps = settings.pop("steps", 3)
+    with pytest.raises(TypeError, match=named):
+        train(linear(), regression(), steps, loss=mse, **settings)
+
+
+@pytest.mark.bad_input
+def test_losses_that_are_no_number():
+    for loss, named in (
+        (lambda y, t: (y - t).square(), r"loss returned torch.Size\(\[8, 2\]\)"),
+        (lambda *_: 1.0, "loss returned float"),
+        (lambda y, t: mse(y.detach(), t), "the loss has no gradient"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            train(linear(), regression(), 2, loss=loss)
+
+
+@pytest.mark.bad_input
+def test_numbers_of_another_kind():
+    model, data = linear(), Characters(TEXT)
+    for call in (
+        lambda: evaluate(model, regression(), True, loss=mse),
+        lambda: learning_rate(1.5, lr=1.0, steps=3, warmup_steps=0),
+        lambda: History(losses=[1.0]).final_loss(True),
+        lambda: data.batches(2.0, 3, seed=0),
+        lambda: data.batches(2, 3, seed=None),
+    ):
+        with pytest.raises(TypeError, match="must be an integer"):
+            call()
+    with pytest.raises(ValueError, match="schedule 'linear'"):
+        learning_rate(1, lr=1.0, steps=3, warmup_steps=0, schedule="linear")
+    with pytest.raises(ValueError, match="no parameters"):
+        evaluate(nn.ReLU(), regression(), 1, loss=mse)
+    with pytest.raises(TypeError, match="text is a bytes"):
+        Characters(b"abc")
 
 
 @pytest.mark.bad_input

@@ -32,7 +32,7 @@ from llmlib.attention.formula import (
 )
 from llmlib.attention.latent import LatentAttention, LatentSizes
 from llmlib.checks import check_sizes
-from llmlib.kv_cache import Layer
+from llmlib.kv_cache import Layer, without_gradient
 from llmlib.normalization import RMSNorm
 from llmlib.position_encoding import Layout, Rotation, apply_rotation
 
@@ -140,7 +140,7 @@ class Attention(nn.Module):
             bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
             alibi_slopes: ALiBi by its slopes instead of a bias.
             cache: this layer's keys and values so far; those of x are added to it, without a
-                gradient.
+                gradient: a backward pass through the result raises ValueError.
 
         Raises:
             ValueError: a context together with a causal mask, a window, a rotation or a cache,
@@ -158,6 +158,7 @@ class Attention(nn.Module):
             q, k, v, engine=self.engine, causal=causal, window=window, bias=bias, mask=mask,
             alibi_slopes=alibi_slopes,
         )  # fmt: skip
+        out = out if cache is None else without_gradient(out)
         return self.output(out.transpose(1, 2).flatten(2))
 
     def project(

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from llmlib.attention.engines import AttentionEngine, attend, check_attention_engine
 from llmlib.attention.formula import attention_weights
 from llmlib.checks import check_sizes
-from llmlib.kv_cache import Layer
+from llmlib.kv_cache import Layer, without_gradient
 from llmlib.normalization import RMSNorm
+from llmlib.plain import why_not_plain
 from llmlib.position_encoding import Layout, Rotation, apply_rotation
 
 Heads = Float[Tensor, "batch heads seq _"]
@@ -130,9 +131,13 @@ class LatentAttention(nn.Module):
             rotation: RoPE's cosine and sine at the positions of x, for rope_dim features.
             bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
             alibi_slopes: ALiBi by its slopes instead of a bias.
-            cache: this layer's latents so far; those of x are added to it, without a gradient.
+            cache: this layer's latents so far; those of x are added to it, without a gradient:
+                a backward pass through the result raises ValueError.
             absorbed: which order of computation; None takes the cheaper one with a cache, and
-                the expanded one without.
+                the expanded one without, or where the matrices cannot be taken out of their layers.
+
+        Raises:
+            ValueError: absorbed, and the layers that expand a latent are no plain matrices.
         """
         q, rows = self.queries(x, rotation), self.compress(x, rotation)
         latents, causal = rows[..., : self.sizes.kv_rank], self.causal
@@ -140,7 +145,10 @@ class LatentAttention(nn.Module):
             rows, latents = cache.update(rows.detach(), latents.detach())
             causal = causal and cache.aligned
         if absorbed is None:
-            absorbed = cache is not None and self.absorbing_is_cheaper(x.shape[1])
+            cheaper = cache is not None and self.absorbing_is_cheaper(x.shape[1])
+            absorbed = cheaper and self.why_not_absorbed() is None
+        elif absorbed:
+            self._check_absorbed()
         seen: dict[str, Any] = {"causal": causal, "bias": bias, "mask": mask, "scale": self.scale}
         seen |= {"alibi_slopes": alibi_slopes, "engine": self.engine}
         if absorbed:
@@ -148,6 +156,7 @@ class LatentAttention(nn.Module):
             out = out @ self._by_head(self.value_up).transpose(-1, -2)
         else:
             out = attend(q, *self.expand(rows), **seen)
+        out = out if cache is None else without_gradient(out)
         return self.output(out.transpose(1, 2).flatten(2))
 
     def queries(self, x: Tensor, rotation: Rotation | None = None) -> Heads:
@@ -202,6 +211,22 @@ class LatentAttention(nn.Module):
         """The attention map of each head, without a cache: what `forward` averages with."""
         q, (k, _) = self.queries(x, rotation), self.expand(self.compress(x, rotation))
         return attention_weights(q, k, causal=self.causal, bias=bias, mask=mask, scale=self.scale)
+
+    def _check_absorbed(self) -> None:
+        reason = self.why_not_absorbed()
+        if reason is not None:
+            raise ValueError(f"absorbed=True takes matrices out of their layers, but {reason}")
+
+    def why_not_absorbed(self) -> str | None:
+        """Why the layers that expand a latent are more than their matrices, or None."""
+        for name in ("key_up", "value_up"):
+            layer = getattr(self, name)
+            found = why_not_plain(layer, nn.Linear)
+            if found is None and layer.bias is not None:
+                found = "it has a bias"
+            if found is not None:
+                return f"{name}: {found}"
+        return None
 
     def _by_head(self, up: nn.Linear) -> Tensor:
         """The matrices that expand a latent, (heads, width, kv_rank)."""

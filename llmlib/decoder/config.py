@@ -1,8 +1,10 @@
 """The sizes and choices that fix a decoder."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
+from llmlib.activations import activation_function
 from llmlib.attention import AttentionEngine, LatentSizes, check_attention_engine
 from llmlib.checks import check_sizes
 from llmlib.position_encoding import Layout
@@ -41,7 +43,8 @@ class DecoderConfig:
     attention_engine: AttentionEngine = "auto"  # what computes attention, see llmlib.attention
 
     def __post_init__(self) -> None:
-        """Fill in what follows from other fields, and refuse what cannot be."""
+        """Refuse what cannot be, and fill in what follows from other fields."""
+        _check_kinds(self)
         defaults = {
             "n_kv_heads": self.n_heads,
             "head_dim": self.latent.head_dim if self.latent else _shared_width(self),
@@ -53,22 +56,54 @@ class DecoderConfig:
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)  # how a frozen dataclass is filled
-        sizes = ("vocab_size", "dim", "n_layers", "n_heads", "context", "ffn_dim")
-        given = {name: getattr(self, name) for name in sizes}
-        check_sizes(**{name: size for name, size in given.items() if not _is_formula(size)})
-        check_attention_engine(self.attention_engine)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                expected = ", ".join(known)
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {expected}")
-        if self.latent is not None:
-            for name, only in (
-                ("n_kv_heads", self.n_heads), ("head_dim", self.latent.head_dim),
-                ("window", None), ("qk_norm", False),
-            ):  # fmt: skip
-                if getattr(self, name) != only:
-                    found = getattr(self, name)
-                    raise ValueError(f"{name} is {found}, expected {only} beside latent attention")
+        _check_heads(self)
+
+
+def _check_kinds(config: DecoderConfig) -> None:
+    """Each field by itself: TypeError or ValueError for what is no value of it."""
+    for name in _SIZES + _OPTIONAL_SIZES:
+        size = getattr(config, name)
+        if not _is_formula(size) and not (size is None and name in _OPTIONAL_SIZES):
+            check_sizes(**{name: size})
+    for name in _SWITCHES + _OPTIONAL_SWITCHES:
+        choice = getattr(config, name)
+        optional = choice is None and name in _OPTIONAL_SWITCHES
+        if not isinstance(choice, bool) and not _is_formula(choice) and not optional:
+            raise TypeError(f"{name} is {choice!r}, expected True or False")
+    for name, least in (("norm_eps", 0.0), ("rope_base", math.ulp(0.0))):
+        number = getattr(config, name)
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name} is {number!r}, expected a number")
+        if not least <= number < math.inf:  # also false for NaN
+            expected = "a finite number above 0" if least else "a finite number from 0"
+            raise ValueError(f"{name} is {number}, expected {expected}")
+    for name, known in _CHOICES.items():
+        if getattr(config, name) not in known:
+            expected = ", ".join(known)
+            raise ValueError(f"{name} is {getattr(config, name)!r}, expected one of {expected}")
+    activation_function(config.activation)
+    check_attention_engine(config.attention_engine)
+    if config.rope_scaling is not None and not isinstance(config.rope_scaling, dict):
+        raise TypeError(f"rope_scaling is {config.rope_scaling!r}, expected a dict or None")
+    if config.latent is not None and not isinstance(config.latent, LatentSizes):
+        raise TypeError(f"latent is {config.latent!r}, expected LatentSizes or None")
+
+
+def _check_heads(config: DecoderConfig) -> None:
+    """Numbers of heads that divide, and what latent attention leaves no choice in."""
+    heads, groups = config.n_heads, config.n_kv_heads
+    assert groups is not None
+    if not _is_formula(heads) and not _is_formula(groups) and heads % groups:
+        raise ValueError(f"n_kv_heads is {groups}, expected a divisor of {heads} heads")
+    if config.latent is None:
+        return
+    for name, only in (
+        ("n_kv_heads", heads), ("head_dim", config.latent.head_dim),
+        ("window", None), ("qk_norm", False),
+    ):  # fmt: skip
+        if getattr(config, name) != only:
+            found = getattr(config, name)
+            raise ValueError(f"{name} is {found}, expected {only} beside latent attention")
 
 
 def _is_formula(size: Any) -> bool:
@@ -80,9 +115,16 @@ def _shared_width(config: DecoderConfig) -> Any:
     """What each head has of the stream's width, a formula where a size is a letter."""
     if _is_formula(config.dim) or _is_formula(config.n_heads):
         return config.dim / config.n_heads
-    return config.dim // max(config.n_heads, 1)
+    if config.head_dim is None and config.dim % config.n_heads:
+        found = f"dim {config.dim} does not divide into {config.n_heads} heads"
+        raise ValueError(f"{found}; give head_dim")
+    return config.dim // config.n_heads
 
 
+_SIZES = ("vocab_size", "dim", "n_layers", "n_heads", "context")
+_OPTIONAL_SIZES = ("n_kv_heads", "head_dim", "ffn_dim", "window")
+_SWITCHES = ("gated", "bias", "qk_norm", "tied", "embedding_norm")
+_OPTIONAL_SWITCHES = ("qkv_bias", "out_bias", "ffn_bias")
 _CHOICES = {
     "norm": ("rms", "layer"),
     "norm_position": ("pre", "post"),

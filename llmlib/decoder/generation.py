@@ -1,7 +1,9 @@
 """Generation: the decoder is fed its own output, one token at a time.
 
 `generate` checks the request and hands out ids as they are made; `_stream` is the loop itself:
-feed, choose, hand out. Not here: beam search, several models at once.
+feed, choose, hand out. `_step` says what computes a token: the step that is written for speed where
+nothing stands against it (`premises`), the model else. Not here: beam search, several models at
+once.
 """
 
 import functools
@@ -11,16 +13,25 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from llmlib.decoder.compiled import compiled
+from llmlib.decoder.compiled import compiled, whole_step, why_not_compiled
 from llmlib.decoder.config import DecoderConfig
-from llmlib.decoder.model import Decoder, check_context
-from llmlib.decoder.single_step import SingleStep, fits
+from llmlib.decoder.model import Decoder
+from llmlib.decoder.premises import why_not
+from llmlib.decoder.requests import (
+    check_options,
+    check_request,
+    checked_choice,
+    prompt_tensor,
+    stop_set,
+)
+from llmlib.decoder.single_step import SingleStep
 from llmlib.kv_cache import FixedKVCache, KVCache, LatentKVCache, RollingKVCache
 from llmlib.sampling import greedy
 
 COMPILED_ROOM = 128  # compiled programs are made for multiples of so many tokens
 
 Choose = Callable[[Tensor], Tensor]
+Step = Callable[..., Tensor]
 
 
 @overload
@@ -54,34 +65,42 @@ def generate(  # type: ignore[misc]  # the overloads leave the options to this s
         prompt_ids: a list of ids, or (batch, seq). Prompts of unequal length are padded on the
             left, and attention_mask tells where.
         max_new_tokens: how many ids at most.
-        sampler: from logits (batch, vocab) to ids (batch,).
+        sampler: from logits (batch, vocab) to ids (batch,). A `Sampler` goes on where its last text
+            ended: make a new one to repeat a text.
         use_cache: keep keys and values; without, every step computes the whole text again.
         stop_ids: ids that end a text; the one that does is handed out last. In a batch a row that
             has ended repeats it until all rows have.
         attention_mask: 1 for tokens, 0 for padding, (batch, seq).
         compile: compile the step for one token. It takes seconds for models like Llama and one
-            text, a minute or more for others, and is used again for texts of similar length.
+            text, a minute or more for others, and is used again for texts of similar length. A
+            model with hooks, and one under autocast, runs as it is.
         cache: an empty cache to use instead of the model's usual one.
 
     Returns:
-        An iterator: of ints for a list, of (batch,) tensors for a tensor.
+        An iterator: of ints for a list, of (batch,) tensors for a tensor. What computes a token is
+        decided for each: hooks, adapters and weights that are changed between two tokens count from
+        the next one on; what earlier tokens left in the cache stays.
 
     Raises:
-        ValueError: an empty prompt, prompt and continuation beyond the context (before the first
-            token), a mask that does not fit or pads on the right, settings that exclude each other.
+        TypeError, ValueError: before the first token: a prompt that is no list of ids and no batch
+            of them, prompt and continuation beyond the context, a mask that does not fit or pads on
+            the right, a cache that is not exact for the model, settings that exclude each other.
+            Later: a sampler that returns no ids of the vocabulary.
     """
+    if not isinstance(getattr(model, "config", None), DecoderConfig):
+        raise TypeError(f"model is a {type(model).__name__}, expected a Decoder")
+    check_options(sampler, use_cache, compile, cache)
     single = not isinstance(prompt_ids, Tensor)
-    device = model.embedding.weight.device
-    ids = torch.as_tensor(prompt_ids, device=device)
-    ids = ids.reshape(1, -1) if single else ids
-    mask = _checked_request(model, ids, max_new_tokens, attention_mask)
-    if (compile or cache is not None) and not use_cache:
-        raise ValueError("use_cache=False leaves nothing to compile for or to keep in a cache")
-    if cache is not None and (compile or cache.length):
-        raise ValueError("cache must be empty, and cannot be chosen for a compiled step")
-    if use_cache and cache is None:
+    ids = prompt_tensor(prompt_ids, model.embedding.weight.device)
+    if use_cache and cache is None and isinstance(max_new_tokens, int) and max_new_tokens >= 0:
         cache = _usual_cache(model.config, ids.shape[1] + max_new_tokens, compile)
-    stream = _stream(model, ids, max_new_tokens, sampler, set(stop_ids), mask, cache)
+    elif (compile or cache is not None) and not use_cache:
+        raise ValueError("use_cache=False leaves nothing to compile for or to keep in a cache")
+    elif cache is not None and (compile or cache.length):
+        raise ValueError("cache must be empty, and cannot be chosen for a compiled step")
+    mask = check_request(model, ids, max_new_tokens, attention_mask, cache)
+    stops = stop_set(stop_ids, model.config.vocab_size)
+    stream = _stream(model, ids, max_new_tokens, sampler, stops, mask, cache, compile)
     return (int(chosen) for chosen in stream) if single else stream
 
 
@@ -98,23 +117,18 @@ def _usual_cache(config: DecoderConfig, total: int, compile: bool) -> KVCache:
 
 @torch.no_grad()
 def _stream(
-    model: Decoder,
-    ids: Tensor,
-    max_new_tokens: int,
-    sampler: Choose,
-    stop_ids: set[int],
-    mask: Tensor | None,
-    cache: KVCache | None,
-) -> Iterator[Tensor]:
+    model: Decoder, ids: Tensor, max_new_tokens: int, sampler: Choose, stop_ids: set[int],
+    mask: Tensor | None, cache: KVCache | None, compile: bool,
+) -> Iterator[Tensor]:  # fmt: skip
     """One (batch,) tensor a step, until all rows have stopped."""
-    step: Callable[..., Tensor] = model
+    step: Step = model
     if isinstance(cache, FixedKVCache):
         mask = None if mask is None else _extended(mask, cache.capacity - mask.shape[1])
     ended, last = torch.zeros(len(ids), dtype=torch.bool, device=ids.device), None
     feed = ids
     for made in range(max_new_tokens):
         logits = step(feed, cache, attention_mask=mask, last_only=True)[:, -1]
-        chosen = sampler(logits)
+        chosen = checked_choice(sampler(logits), ids, model.config.vocab_size)
         if last is not None:
             chosen = torch.where(ended, last, chosen)
         yield chosen
@@ -124,36 +138,29 @@ def _stream(
             return
         last, new = chosen, chosen[:, None]
         feed = new if cache is not None else torch.cat([feed, new], dim=1)
-        if mask is None and cache is not None and fits(model, len(ids)):
-            step = step if made else SingleStep(model)
-        elif isinstance(cache, FixedKVCache):
-            step = functools.partial(compiled(Decoder.forward), model)
-        elif mask is not None:
+        if mask is not None and not isinstance(cache, FixedKVCache):
             mask = _extended(mask, 1)
+        step = _step(model, len(ids), mask, cache, compile, step)
+
+
+def _step(
+    model: Decoder, batch: int, mask: Tensor | None, cache: KVCache | None, compile: bool,
+    before: Step,
+) -> Step:  # fmt: skip
+    """What computes the next token: the fastest that computes what the model does."""
+    fixed = isinstance(cache, FixedKVCache)
+    if cache is None or (fixed and not compile):
+        return model
+    if mask is None:
+        if isinstance(before, SingleStep) and before.still_fits():
+            return before
+        if why_not(model, batch, cache) is None:
+            return SingleStep(model, compiled_block=fixed)
+    if compile and why_not_compiled(model) is None:
+        return functools.partial(compiled(whole_step), model)
+    return model
 
 
 def _extended(mask: Tensor, n: int) -> Tensor:
     """The mask with n more columns of tokens."""
     return torch.cat([mask, mask.new_ones(len(mask), n)], dim=1)
-
-
-def _checked_request(
-    model: Decoder, ids: Tensor, max_new_tokens: int, attention_mask: Tensor | None
-) -> Tensor | None:
-    """The padding mask if there is padding; ValueError for what cannot be continued."""
-    if ids.ndim != 2 or not ids.numel():
-        raise ValueError(f"prompt_ids has shape {tuple(ids.shape)}, expected at least one token")
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, expected 0 or more")
-    # The last token that is made is never fed.
-    check_context(model.config, ids.shape[1] + max(max_new_tokens - 1, 0))
-    if attention_mask is None:
-        return None
-    if attention_mask.shape != ids.shape:
-        found, expected = tuple(attention_mask.shape), tuple(ids.shape)
-        raise ValueError(f"attention_mask has shape {found}, expected {expected}")
-    mask = attention_mask.to(ids.device).bool()
-    if not bool(mask[:, -1].all()):
-        row = int((~mask[:, -1]).nonzero()[0])
-        raise ValueError(f"row {row} ends in padding: pad prompts on the left to continue them")
-    return None if bool(mask.all()) else mask

@@ -18,7 +18,8 @@ from llmlib.attention import (
 )
 from llmlib.checks import readable
 from llmlib.decoder.config import DecoderConfig
-from llmlib.kv_cache import FixedKVCache, KVCache, RollingKVCache
+from llmlib.decoder.requests import check_pass
+from llmlib.kv_cache import FixedKVCache, KVCache, Reader
 from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm
 from llmlib.position_encoding import (
     LearnedPositions,
@@ -107,7 +108,8 @@ class Block(nn.Module):
     def attention_map(self, x: Hidden, **seen: Any) -> Float[Tensor, "batch heads seq seq"]:
         """Where each head looks when the block reads x."""
         attention = self.attention.sublayer
-        assert isinstance(attention, Attention | LatentAttention)
+        if not isinstance(attention, Attention | LatentAttention):
+            raise TypeError(f"attention is a {type(attention).__name__}, expected one with weights")
         reads = self.attention.norm(x) if isinstance(self.attention, PreNorm) else x
         return attention.weights(reads, **seen)
 
@@ -161,14 +163,21 @@ class Decoder(nn.Module):
 
         Args:
             token_ids: (batch, seq), the tokens behind those that the cache has seen.
-            cache: keys and values of earlier tokens; these are added to it.
-            attention_mask: 1 for tokens, 0 for padding, (batch, cached + seq). Positions count the
-                tokens only, so a padded row gives what it would give alone.
+            cache: keys and values of earlier tokens; these are added to it, without their
+                gradients: a backward pass raises ValueError.
+            attention_mask: 1 for tokens, 0 for padding, (batch, cached + seq), with a FixedKVCache
+                (batch, capacity). Positions count the tokens only, so a padded row gives at its
+                tokens what it would give alone.
             last_only: only the last position's logits: (batch, 1, vocab).
 
         Raises:
+            TypeError: ids, mask or cache of another kind.
             ValueError: ids outside the vocabulary, more tokens than the context holds, a mask of
-                another shape, a rolling cache that does not fit the model's window.
+                another shape or with other numbers, one with padding between tokens where the model
+                has a window, a cache that is not exact for the model, a backward pass with a cache.
+            IndexError: more tokens than a FixedKVCache has room for.
+            RuntimeError: a cache whose layers have seen different tokens, because a pass was
+                interrupted or was another model's: reset it.
         """
         seen = self._see(token_ids, cache, attention_mask)
         x = self.embed(token_ids, seen.pop("positions"))
@@ -205,7 +214,8 @@ class Decoder(nn.Module):
         seen = self._see(token_ids, None, None, slopes=False)
         x, maps = self.embed(token_ids, seen.pop("positions")), []
         for block in self.blocks:
-            assert isinstance(block, Block)
+            if not isinstance(block, Block):
+                raise TypeError(f"a block is a {type(block).__name__}, expected a Block")
             maps.append(block.attention_map(x, **seen))
             x = block(x, **seen)
         return maps
@@ -222,7 +232,7 @@ class Decoder(nn.Module):
         ALiBi goes by its slopes where no key is hidden and keys lie in order; else, or if slopes
         are not wanted, as a bias.
         """
-        self._check(token_ids, cache, attention_mask)
+        check_pass(self.config, self.reader(), token_ids, cache, attention_mask)
         device, n_new = token_ids.device, token_ids.shape[1]
         slots = cache if cache is not None else KVCache()
         new, keys = slots.positions(n_new).to(device), slots.key_positions(n_new).to(device)
@@ -260,33 +270,13 @@ class Decoder(nn.Module):
         )
         return (cos[:, None], sin[:, None]) if positions.ndim == 2 else (cos, sin)
 
-    def _check(
-        self, token_ids: Tensor, cache: KVCache | None, attention_mask: Tensor | None
-    ) -> None:
-        if torch.compiler.is_compiling():
-            return  # reading values would break the compiled graph; `generate` checked them
-        if token_ids.ndim != 2 or token_ids.is_floating_point() or not token_ids.numel():
-            found = f"{token_ids.dtype} of shape {tuple(token_ids.shape)}"
-            raise ValueError(f"token_ids is {found}, expected integers (batch, seq), at least one")
-        low, high = (int(token_ids.min()), int(token_ids.max())) if readable(token_ids) else (0, 0)
-        if low < 0 or high >= self.config.vocab_size:
-            wrong = low if low < 0 else high
-            raise ValueError(f"token id {wrong} is outside 0 .. {self.config.vocab_size - 1}")
-        past = 0 if cache is None else cache.length
-        check_context(self.config, past + token_ids.shape[1])
-        if isinstance(cache, RollingKVCache) and cache.window != self.config.window:
-            raise ValueError(
-                f"the cache keeps {cache.window} tokens, expected {self.config.window}, the "
-                "window of the model: a rolling cache is exact for that one alone"
-            )
-        if attention_mask is not None:
-            room = cache.capacity if isinstance(cache, FixedKVCache) else past + token_ids.shape[1]
-            if attention_mask.shape != (token_ids.shape[0], room):
-                expected = (token_ids.shape[0], room)
-                raise ValueError(
-                    f"attention_mask has shape {tuple(attention_mask.shape)}, expected {expected}: "
-                    "cached tokens count"
-                )
+    def reader(self) -> Reader:
+        """What a cache has to know of this model."""
+        config = self.config
+        return Reader(
+            len(self.blocks), config.window, config.latent is not None, self._frequencies,
+            config.rope_layout,
+        )  # fmt: skip
 
     def _initialize(self) -> None:
         """GPT-2's start: N(0, 0.02), and what adds to the stream shrinks with the depth."""
@@ -299,12 +289,3 @@ class Decoder(nn.Module):
                 nn.init.normal_(parameter, std=deep if ends else 0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-
-
-def check_context(config: DecoderConfig, total: int) -> None:
-    """ValueError when the model would see more positions than it is made for."""
-    if total > config.context:
-        raise ValueError(
-            f"{total} tokens do not fit: the model's context is {config.context} positions, "
-            "prompt and continuation together"
-        )

@@ -21,7 +21,8 @@ def pool_kv_heads(model: Decoder, n_kv_heads: int) -> Decoder:
     """
     made = copy.deepcopy(model)
     for block in made.blocks:
-        assert isinstance(block, Block)
+        if not isinstance(block, Block):
+            raise TypeError(f"a block is a {type(block).__name__}, expected a Block")
         attention = block.attention.sublayer
         if not isinstance(attention, Attention):
             raise ValueError("the model has latent attention: expected key/value heads to pool")

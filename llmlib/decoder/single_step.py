@@ -7,22 +7,21 @@ rotated together, and no module is called. A block is one function of tensors: c
 serves all blocks of all models of the same shapes.
 
 `Decoder.forward` is the reference, and the tests hold both equal. Not here: batches, padding,
-gradients, accelerators, and models that are built otherwise than Llama; for those `generate` uses
-the reference.
+gradients, accelerators, and models that are built otherwise than Llama or have something of their
+own put in (`premises` says what); for those `generate` uses the reference.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from llmlib.activations import GatedFeedForward
-from llmlib.attention import Attention, engine_asked
 from llmlib.decoder.compiled import compiled
-from llmlib.decoder.model import Block, Decoder
+from llmlib.decoder.model import Decoder
+from llmlib.decoder.premises import Watch
 from llmlib.flash_attention import see_all
 from llmlib.kv_cache import FixedKVCache, FixedLayer, KVCache
 from llmlib.normalization import RMSNorm, rms_norm
@@ -157,35 +156,17 @@ def head_step(x: Tensor, norm: Tensor, matrix: Matrix, eps: float) -> Tensor:
     return products((matrix,), rms_norm(x, norm, eps))[0]
 
 
-def fits(model: Decoder, batch: int) -> bool:
-    """Whether `SingleStep` computes what this model would."""
-    config = model.config
-    return (
-        batch == 1
-        and config.norm == "rms"
-        and config.norm_position == "pre"
-        and config.gated
-        and config.activation in ("swish", "silu")
-        and config.position == "rope"
-        and config.rope_layout == "half"
-        and config.latent is None
-        and (engine_asked() or config.attention_engine) in ("auto", "blocked")
-        and not config.embedding_norm
-        and model.embedding.weight.device.type == "cpu"
-    )
-
-
 class SingleStep:
     """Logits of the next token from one token, called as the model is; only its tensors are used.
 
-    With a `FixedKVCache` the compiled block runs, else the plain one.
-
     Args:
-        model: a decoder that `fits`.
+        model: a decoder that nothing stands against (`premises.why_not`).
+        compiled_block: run the compiled block, over a `FixedKVCache`, instead of the plain one.
     """
 
-    def __init__(self, model: Decoder) -> None:
-        self.model = model
+    def __init__(self, model: Decoder, compiled_block: bool = False) -> None:
+        self.model, self.compiled_block = model, compiled_block
+        self.watch = Watch(model)
         self.blocks = [_block_weights(block) for block in model.blocks]
         config = model.config
         assert config.n_kv_heads is not None
@@ -194,18 +175,24 @@ class SingleStep:
             config.n_heads, config.n_kv_heads, config.head_dim, config.window, config.norm_eps
         )
         self.embedding = model.embedding.weight.detach()
-        self.norm = _norm_weight(model.norm)
+        self.norm = model.norm.weight.detach()  # type: ignore[union-attr, operator]
         tied = Matrix(self.embedding, None, None)
         self.head = tied if model.output is None else _matrix(model.output)
+
+    def still_fits(self) -> bool:
+        """Whether the model is as it was when the step was made."""
+        return self.watch.unchanged()
 
     @torch.no_grad()
     def __call__(self, token_ids: Tensor, cache: KVCache, **_: object) -> Tensor:
         """(1, 1) -> (1, 1, vocab); the token's key and value are added to the cache."""
+        cache.check(self.model.reader())
         x = self.embedding[int(token_ids)]
         cos, sin = self.model.rotation(cache.positions(1))
         # a cos - b sin and b cos + a sin at once: (a, b) * (cos, cos) + (b, a) * (-sin, sin).
         turn = torch.stack([torch.cat([cos, cos], -1)[0], torch.cat([-sin, sin], -1)[0]])
-        if isinstance(cache, FixedKVCache):
+        if self.compiled_block:
+            assert isinstance(cache, FixedKVCache)
             return self._compiled(x, turn, cache)
         for i, weights in enumerate(self.blocks):
             update = cache.layer(i).update
@@ -228,29 +215,23 @@ class SingleStep:
         return head(x, self.norm, self.head, self.heads.norm_eps)[None, None]
 
 
-def _matrix(linear: nn.Module) -> Matrix:
-    assert isinstance(linear, nn.Linear | Int8Linear)
+def _matrix(linear: Any) -> Matrix:
     bias = None if linear.bias is None else linear.bias.detach()
     scale = linear.scale if isinstance(linear, Int8Linear) else None
     return Matrix(linear.weight.detach(), bias, scale)
 
 
-def _norm_weight(norm: nn.Module | None) -> Tensor:
-    assert isinstance(norm, RMSNorm)
-    return norm.weight.detach()
+def _norm_weight(norm: RMSNorm | None) -> Tensor | None:
+    return None if norm is None else norm.weight.detach()
 
 
-def _block_weights(block: nn.Module) -> BlockWeights:
-    assert isinstance(block, Block)
+def _block_weights(block: Any) -> BlockWeights:
     attention, feed_forward = block.attention.sublayer, block.feed_forward.sublayer
-    assert isinstance(attention, Attention)
-    assert isinstance(feed_forward, GatedFeedForward)
-    normed = attention.query_norm is not None
     return BlockWeights(
-        attention_norm=_norm_weight(block.attention.norm),
-        query_norm=_norm_weight(attention.query_norm) if normed else None,
-        key_norm=_norm_weight(attention.key_norm) if normed else None,
-        feed_forward_norm=_norm_weight(block.feed_forward.norm),
+        attention_norm=block.attention.norm.weight.detach(),
+        query_norm=_norm_weight(attention.query_norm),
+        key_norm=_norm_weight(attention.key_norm),
+        feed_forward_norm=block.feed_forward.norm.weight.detach(),
         query_key_value=tuple(map(_matrix, (attention.query, attention.key, attention.value))),
         output=_matrix(attention.output),
         gate_up=(_matrix(feed_forward.gate), _matrix(feed_forward.up)),

@@ -18,6 +18,7 @@ from llmlib.kv_cache.caches import (
     KVCache,
     LatentKVCache,
     QuantizedKVCache,
+    Reader,
     RollingKVCache,
 )
 from llmlib.kv_cache.layers import (
@@ -29,6 +30,7 @@ from llmlib.kv_cache.layers import (
     RollingLayer,
     dequantize,
     quantize,
+    without_gradient,
 )
 
 __all__ = [
@@ -42,8 +44,10 @@ __all__ = [
     "Layer",
     "QuantizedKVCache",
     "QuantizedLayer",
+    "Reader",
     "RollingKVCache",
     "RollingLayer",
     "dequantize",
     "quantize",
+    "without_gradient",
 ]

@@ -1,5 +1,7 @@
 """The caches of a model: one `Layer` for each of its layers, and the positions that they hold."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -12,7 +14,21 @@ from llmlib.kv_cache.layers import (
     QuantizedLayer,
     RollingLayer,
     Stored,
+    check_kind,
+    check_pair,
+    kind,
+    ordinary_empty,
 )
+
+
+class Reader(NamedTuple):
+    """What a cache has to know of the model that reads it, to say whether it is exact for it."""
+
+    n_layers: int
+    window: int | None  # keys a query sees
+    latent: bool  # whether a token leaves one latent for all heads
+    frequencies: Tensor | None  # of RoPE
+    layout: str  # which features RoPE pairs
 
 
 class KVCache:
@@ -24,6 +40,8 @@ class KVCache:
     Raises:
         TypeError, ValueError: a capacity that is not a positive integer.
     """
+
+    starts_with_sinks = False  # whether the first slots are kept for their own sake
 
     def __init__(self, capacity: int | None = None) -> None:
         if capacity is not None:
@@ -44,6 +62,32 @@ class KVCache:
     def length(self) -> int:
         """Tokens seen so far, whether they are still held or not."""
         return self.layers[0].length if self.layers else 0
+
+    def check(self, reader: Reader) -> None:
+        """Whether a pass of this model may begin.
+
+        Raises:
+            RuntimeError: layers that have not seen the same tokens: a pass was interrupted between
+                them, or was another model's.
+            ValueError: a model that this kind of cache is not exact for.
+        """
+        if not self.layers:
+            return
+        last = self.layers[reader.n_layers - 1].length if self._reaches(reader.n_layers) else 0
+        behind = self.layers[reader.n_layers].length if self._reaches(reader.n_layers + 1) else 0
+        if last != self.length or behind:
+            raise RuntimeError(
+                f"the cache has seen {self.length} tokens in layer 1, {last} in layer "
+                f"{reader.n_layers} and {behind} beyond the model's last: a pass was interrupted, "
+                "or was another model's; reset it"
+            )
+
+    def _reaches(self, n_layers: int) -> bool:
+        return len(self.layers) >= n_layers
+
+    def reach(self, total: int) -> int:
+        """How many positions apart the tokens of a text of this length may meet in attention."""
+        return total
 
     @property
     def n_bytes(self) -> int:
@@ -93,6 +137,11 @@ class LatentKVCache(KVCache):
     def _new_layer(self) -> Layer:
         return LatentLayer(self.capacity)
 
+    def check(self, reader: Reader) -> None:
+        if not reader.latent:
+            raise ValueError("a cache of latents serves latent attention, got a model without")
+        super().check(reader)
+
 
 class RollingKVCache(KVCache):
     """Keys and values of the last `window` tokens: memory is constant, however long the text.
@@ -115,6 +164,14 @@ class RollingKVCache(KVCache):
 
     def _new_layer(self) -> Layer:
         return RollingLayer(self.window)
+
+    def check(self, reader: Reader) -> None:
+        if self.window != reader.window:
+            raise ValueError(
+                f"the cache keeps {self.window} tokens, expected {reader.window}, the window of "
+                "the model: a rolling cache is exact for that one alone"
+            )
+        super().check(reader)
 
     def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
         end = self.length + n_new
@@ -141,15 +198,27 @@ class FixedLayer(Layer):
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
 
+    @property
+    def length(self) -> int:  # type: ignore[override]
+        return self.owner.length
+
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
+        check_pair(keys, values)
         if self.keys is None or self.values is None:
-            room = (*keys.shape[:2], self.owner.capacity)
-            self.keys = keys.new_zeros(*room, keys.shape[3])
-            self.values = values.new_zeros(*room, values.shape[3])
+            self.keys, self.values = self._empty(keys), self._empty(values)
+        elif kind(self.keys) != kind(keys) or kind(self.values) != kind(values):
+            if self.length:
+                check_kind(self.keys, keys)
+                check_kind(self.values, values)
+            self.keys, self.values = self._empty(keys), self._empty(values)
         slots = self.owner.positions(keys.shape[2]).to(keys.device)
         self.keys.index_copy_(2, slots, keys)
         self.values.index_copy_(2, slots, values)
         return self.keys, self.values
+
+    def _empty(self, x: Tensor) -> Tensor:
+        """Zeros, not what memory holds: 0 times a hidden NaN would be seen."""
+        return ordinary_empty(x, *x.shape[:2], self.owner.capacity, x.shape[3]).zero_()
 
     def buffers(self) -> tuple[Tensor, Tensor]:
         """All slots, for a step that writes by itself; there are none before the first update."""
@@ -183,10 +252,19 @@ class FixedKVCache(KVCache):
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
         self.capacity: int = capacity
-        self.count = torch.zeros((), dtype=torch.long)
+        with torch.inference_mode(False):  # it is raised in any mode
+            self.count = torch.zeros((), dtype=torch.long)
 
     def _new_layer(self) -> Layer:
         return FixedLayer(self)
+
+    def check(self, reader: Reader) -> None:
+        # A pass that was interrupted did not count its tokens: they are written again.
+        if self.length and len(self.layers) < reader.n_layers:
+            raise RuntimeError(
+                f"the cache holds a text of {len(self.layers)} layers, the model has "
+                f"{reader.n_layers}; reset it"
+            )
 
     @property
     def length(self) -> int:

@@ -16,6 +16,57 @@ Stored = Float[Tensor, "batch kv_heads seq _"]  # values may be of another width
 FIRST_CAPACITY = 64  # tokens that a buffer without a given capacity starts with
 
 
+def ordinary_empty(like: Tensor, *shape: int) -> Tensor:
+    """Memory of the tensor's kind that may be written in any mode.
+
+    A tensor that is made under `torch.inference_mode` could not be written outside of it, and a
+    cache outlives the mode in which it was filled.
+    """
+    with torch.inference_mode(False):
+        return like.new_empty(shape)
+
+
+def without_gradient(out: Tensor) -> Tensor:
+    """What attention computed over a cache; its backward pass raises ValueError.
+
+    Keys and values are stored without their gradients, so those of the weights would be wrong.
+    """
+    if out.requires_grad:
+        out.register_hook(_refuse_gradient)
+    return out
+
+
+def _refuse_gradient(_: Tensor) -> None:
+    raise ValueError(
+        "a pass with a cache has no gradients: it stores keys and values without theirs; train "
+        "without a cache"
+    )
+
+
+def check_pair(keys: Tensor, values: Tensor) -> None:
+    """ValueError for keys and values that are not those of the same tokens and heads."""
+    if keys.ndim != 4 or keys.shape[:3] != values.shape[:3] or not keys.shape[2]:
+        raise ValueError(
+            f"keys have shape {tuple(keys.shape)}, values {tuple(values.shape)}; expected (batch, "
+            "heads, seq, width) with the same batch, heads and seq, at least one token"
+        )
+
+
+def kind(x: Tensor) -> tuple[object, ...]:
+    """All that has to be equal in two pieces of one text: (batch, heads, width), type, device."""
+    return (x.shape[0], x.shape[1], x.shape[3], x.dtype, x.device)
+
+
+def check_kind(held: Tensor, x: Tensor) -> None:
+    """ValueError for rows that belong to another batch, model or type than those that are held."""
+    if kind(held) != kind(x):
+        (*sizes, dtype, device), (*new, new_dtype, new_device) = kind(held), kind(x)
+        raise ValueError(
+            f"the cache holds (batch, heads, width) {tuple(sizes)} in {dtype} on {device}, got "
+            f"{tuple(new)} in {new_dtype} on {new_device}; reset it before another text"
+        )
+
+
 class Buffer:
     """Rows appended along the sequence axis of one tensor, which doubles when it is full."""
 
@@ -36,21 +87,17 @@ class Buffer:
 
     def _fits(self, x: Tensor, end: int) -> bool:
         assert self.data is not None
-        batch, heads, room, width = self.data.shape
-        same = (batch, heads, width) == (x.shape[0], x.shape[1], x.shape[3])
-        if self.length and not same:
-            raise ValueError(
-                f"the cache holds (batch, heads, width) {(batch, heads, width)}, got "
-                f"{(x.shape[0], x.shape[1], x.shape[3])}; reset it before another batch"
-            )
-        return same and end <= room and self.data.dtype == x.dtype and self.data.device == x.device
+        alike = kind(self.data) == kind(x)
+        if self.length and not alike:
+            check_kind(self.data, x)
+        return alike and end <= self.data.shape[2]
 
     def grow(self, x: Tensor, end: int) -> None:
         """Doubling copies each row less than twice on average, however long the text becomes."""
         room = self.capacity or FIRST_CAPACITY
         while room < end:
             room *= 2
-        grown = x.new_empty(x.shape[0], x.shape[1], room, x.shape[3])
+        grown = ordinary_empty(x, x.shape[0], x.shape[1], room, x.shape[3])
         if self.data is not None and self.length:
             grown[:, :, : self.length] = self.data[:, :, : self.length]
         self.data = grown
@@ -77,7 +124,14 @@ class Layer(ABC):
 
     @abstractmethod
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
-        """Store new keys and values; return all that the new queries may attend to."""
+        """Store new keys and values; return all that the new queries may attend to.
+
+        An update that is interrupted leaves the length as it was, and can be repeated.
+
+        Raises:
+            ValueError: keys and values of different tokens, or another batch, width, type or
+                device than those that are held.
+        """
 
     @abstractmethod
     def reset(self) -> None:
@@ -100,12 +154,18 @@ class _BufferedLayer(Layer):
     buffers: tuple[Buffer, ...]
 
     def reset(self) -> None:
-        for buffer in self.buffers:
-            buffer.length = 0
+        self.cut(0)
 
-    @property
-    def length(self) -> int:  # type: ignore[override]
-        return self.buffers[0].length
+    def prepare(self, keys: Tensor, values: Tensor) -> None:
+        """Check new tokens, and drop what an interrupted update left behind."""
+        check_pair(keys, values)
+        self.cut(self.length)
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first tokens."""
+        self.length = length
+        for buffer in self.buffers:
+            buffer.length = length
 
     @property
     def n_bytes(self) -> int:
@@ -123,7 +183,17 @@ class FullLayer(_BufferedLayer):
         self.buffers = (Buffer(capacity), Buffer(capacity))
 
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
-        return self.buffers[0].append(keys), self.buffers[1].append(values)
+        self.prepare(keys, values)
+        both = self.buffers[0].append(keys), self.buffers[1].append(values)
+        self.length += keys.shape[2]  # last: an update that is interrupted does not count
+        return both
+
+    def held(self) -> tuple[Tensor, Tensor]:
+        """All keys and values; there are none before the first update."""
+        keys, values = (buffer.data for buffer in self.buffers)
+        if keys is None or values is None:
+            raise RuntimeError("the cache is empty: run the prompt through the model first")
+        return keys[:, :, : self.length], values[:, :, : self.length]
 
 
 class QuantizedLayer(_BufferedLayer):
@@ -133,11 +203,13 @@ class QuantizedLayer(_BufferedLayer):
         self.buffers = tuple(Buffer(capacity) for _ in range(4))
 
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
+        self.prepare(keys, values)
         found = []
         for x, (numbers, scales) in zip((keys, values), self._pairs(), strict=True):
             quantized, scale = quantize(x)
             restored = dequantize(numbers.append(quantized), scales.append(scale))
             found.append(restored.to(x.dtype))
+        self.length += keys.shape[2]
         return found[0], found[1]
 
     def _pairs(self) -> tuple[tuple[Buffer, Buffer], tuple[Buffer, Buffer]]:
@@ -145,7 +217,10 @@ class QuantizedLayer(_BufferedLayer):
 
 
 def quantize(x: Float[Tensor, "*batch width"]) -> tuple[Tensor, Tensor]:
-    """x as int8 and one scale a row: round(x / scale), scale = max|x| / 127."""
+    """x as int8 and one scale a row: round(x / scale), scale = max|x| / 127, in float32.
+
+    A row with NaN or infinity comes back as NaN.
+    """
     scale = x.float().abs().amax(-1, keepdim=True) / 127
     numbers = torch.where(scale > 0, x.float() / scale, 0).round()
     return numbers.to(torch.int8), scale
@@ -174,16 +249,19 @@ class LatentLayer(_BufferedLayer):
         """Keep the keys; the values that come back are a view of their first columns.
 
         Raises:
-            ValueError: more than one head, or values wider than the keys.
+            ValueError: more than one head, or values that are not narrower than the keys.
         """
+        self.prepare(keys, values)
         heads, width = keys.shape[1], values.shape[-1]
-        if heads != 1 or width > keys.shape[-1]:
+        if heads != 1 or width >= keys.shape[-1]:
             raise ValueError(
                 f"keys have {heads} heads of width {keys.shape[-1]}, values width {width}; expected"
                 " one head whose value is the first part of its key: this cache is for latents"
             )
         rows = self.buffers[0].append(keys)
-        return rows, rows[..., :width]
+        latents = rows[..., :width]
+        self.length += keys.shape[2]
+        return rows, latents
 
 
 class RollingLayer(Layer):
@@ -198,33 +276,38 @@ class RollingLayer(Layer):
         self.ring: tuple[Tensor, Tensor] | None = None
 
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
-        if self.ring is None or (not self.length and not self._suits(keys)):
-            room = (*keys.shape[:2], self.window)
-            widths = (keys.shape[3], values.shape[3])
-            self.ring = (keys.new_zeros(*room, widths[0]), keys.new_zeros(*room, widths[1]))
-        if not self._suits(keys):
-            expected = tuple(self.ring[0].shape[:2])
-            found = tuple(keys.shape[:2])
-            raise ValueError(f"the cache holds (batch, heads) {expected}, got {found}; reset it")
+        rings = self._rings(keys, values)
         start, n_new = self.length, keys.shape[2]
-        self.length = start + n_new
+        end = start + n_new
         if n_new == 1:
-            held = min(self.length, self.window)
-            for ring, x in zip(self.ring, (keys, values), strict=True):
+            for ring, x in zip(rings, (keys, values), strict=True):
                 ring[:, :, start % self.window] = x[:, :, 0]
-            return self.ring[0][:, :, :held], self.ring[1][:, :, :held]
+            held = min(end, self.window)
+            seen = rings[0][:, :, :held], rings[1][:, :, :held]
+            self.ring, self.length = rings, end
+            return seen
         past = torch.arange(start - min(start, self.window - 1), start, device=keys.device)
-        pairs = list(zip(self.ring, (keys, values), strict=True))
+        pairs = list(zip(rings, (keys, values), strict=True))
         both = [torch.cat([ring[:, :, past % self.window], x], dim=2) for ring, x in pairs]
-        kept = torch.arange(max(start, self.length - self.window), self.length, device=keys.device)
-        for ring, x in pairs:
-            ring[:, :, kept % self.window] = x[:, :, kept - start]
+        # New rings: an update that is interrupted has changed nothing.
+        kept = torch.arange(max(0, end - self.window), end, device=keys.device)
+        made = [ordinary_empty(ring, *ring.shape) for ring in rings]
+        for ring, x in zip(made, both, strict=True):
+            ring[:, :, kept % self.window] = x[:, :, x.shape[2] - len(kept) :]
+        self.ring, self.length = (made[0], made[1]), end
         return both[0], both[1]
 
-    def _suits(self, keys: Tensor) -> bool:
-        assert self.ring is not None
-        ring = self.ring[0]
-        return ring.shape[:2] == keys.shape[:2] and ring.dtype == keys.dtype
+    def _rings(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The rings, or new ones where nothing is held and these do not suit."""
+        check_pair(keys, values)
+        pairs = list(zip(self.ring or (), (keys, values), strict=False))
+        if self.length:
+            for ring, x in pairs:
+                check_kind(ring, x)
+        if self.ring is not None and all(kind(ring) == kind(x) for ring, x in pairs):
+            return self.ring
+        rooms = [ordinary_empty(x, *x.shape[:2], self.window, x.shape[3]) for x in (keys, values)]
+        return rooms[0], rooms[1]
 
     def reset(self) -> None:
         self.length = 0

@@ -5,9 +5,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmlib.checks import check_sizes
-from llmlib.kv_cache import KVCache, Layer, RollingLayer
+from llmlib.kv_cache import FullLayer, KVCache, Layer, Reader, RollingLayer
 from llmlib.kv_cache.layers import Stored
 from llmlib.position_encoding import Layout, apply_rotation, rope_rotation
+from llmlib.position_encoding.rotation import LAYOUTS
 
 
 class SinkLayer(Layer):
@@ -15,52 +16,48 @@ class SinkLayer(Layer):
 
     def __init__(self, owner: "SinkKVCache") -> None:
         self.owner = owner
+        self.sinks = FullLayer(owner.n_sinks)
         self.ring = RollingLayer(owner.window)
-        self.sinks: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def length(self) -> int:  # type: ignore[override]
-        return self._n_sinks + self.ring.length
-
-    @property
-    def _n_sinks(self) -> int:
-        return 0 if self.sinks is None else self.sinks[0].shape[2]
 
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
-        room = self.owner.n_sinks + self.owner.window
-        n_new = keys.shape[2]
-        if n_new > 1 and self.length + n_new > room:
+        n_sinks, room = self.owner.n_sinks, self.owner.n_sinks + self.owner.window
+        start, n_new = self.length, keys.shape[2]
+        if n_new > 1 and start + n_new > room:
             raise ValueError(
-                f"{n_new} tokens at once behind {self.length}: expected one at a time where the "
+                f"{n_new} tokens at once behind {start}: expected one at a time where the "
                 f"cache of {room} would drop some that the first of them still see"
             )
-        missing = self.owner.n_sinks - self._n_sinks
-        if self.sinks is None:
-            self.sinks = keys[:, :, :missing].clone(), values[:, :, :missing].clone()
-        elif missing:
-            first, second = self.sinks
-            self.sinks = (
-                torch.cat([first, keys[:, :, :missing]], dim=2),
-                torch.cat([second, values[:, :, :missing]], dim=2),
-            )
-        sinks = self.owner.moved(self.sinks[0], self.length + n_new - room), self.sinks[1]
-        keys, values = keys[:, :, missing:], values[:, :, missing:]
-        if not keys.shape[2]:
-            return sinks
-        recent = self.ring.update(keys, values)
-        return torch.cat([sinks[0], recent[0]], dim=2), torch.cat([sinks[1], recent[1]], dim=2)
+        self._drop_unfinished()
+        first = max(n_sinks - start, 0)  # so many of the new tokens are sinks
+        parts = []
+        if first:
+            parts.append(self.sinks.update(keys[:, :, :first], values[:, :, :first]))
+        elif n_sinks:
+            parts.append(self.sinks.held())
+        if n_new > first:
+            parts.append(self.ring.update(keys[:, :, first:], values[:, :, first:]))
+        if n_sinks:  # nothing is dropped while all tokens fit
+            parts[0] = self.owner.moved(parts[0][0], start + n_new - room), parts[0][1]
+        found = [torch.cat(both, dim=2) for both in zip(*parts, strict=True)]
+        self.length = start + n_new
+        return found[0], found[1]
+
+    def _drop_unfinished(self) -> None:
+        """What an interrupted update left behind: tokens count once both parts have them."""
+        self.sinks.cut(min(self.length, self.owner.n_sinks))
+        self.ring.length = max(self.length - self.owner.n_sinks, 0)
 
     def reset(self) -> None:
-        self.ring.reset()
-        self.sinks = None
+        self.length = 0
+        self._drop_unfinished()
 
     @property
     def n_bytes(self) -> int:
-        return self.ring.n_bytes + sum(x.nbytes for x in self.sinks or ())
+        return self.sinks.n_bytes + self.ring.n_bytes
 
     @property
     def allocated_bytes(self) -> int:
-        return self.ring.allocated_bytes + sum(x.nbytes for x in self.sinks or ())
+        return self.sinks.allocated_bytes + self.ring.allocated_bytes
 
 
 class SinkKVCache(KVCache):
@@ -72,19 +69,27 @@ class SinkKVCache(KVCache):
 
     With the frequencies of the model's RoPE, positions count inside the cache, as in StreamingLLM:
     a sink that lies t dropped tokens too far back is turned forward by t positions. Recent keys
-    need nothing, because scores depend on differences of positions only.
+    need nothing, because scores depend on differences of positions only. The text then has no end:
+    the model's context has to hold n_sinks + window positions, not the text. Without frequencies
+    the sinks stay at their true distance, and the text ends with the context.
+
+    For models without a window of their own, whose keys it would not know by their positions, and
+    for texts without padding, which would stand where the sinks should be.
 
     Args:
         window: recent tokens that are held, the newest included.
         n_sinks: first tokens that are held for good.
-        frequencies: of RoPE (`rope_frequencies`); None leaves the sinks at their true distance.
-        layout: which features RoPE pairs.
+        frequencies: of RoPE (`rope_frequencies`), those of the model.
+        layout: which features RoPE pairs, as in the model.
 
     Raises:
-        TypeError, ValueError: sizes that are no integers or too small.
+        TypeError, ValueError: sizes that are no integers or too small, frequencies that are no
+            tensor of one axis, an unknown layout.
 
     Source: xiao2024sinks
     """
+
+    starts_with_sinks = True
 
     def __init__(
         self,
@@ -97,11 +102,37 @@ class SinkKVCache(KVCache):
         super().__init__()
         check_sizes(window=window)
         check_sizes(least=0, n_sinks=n_sinks)
+        if frequencies is not None and (
+            not isinstance(frequencies, Tensor) or frequencies.ndim != 1
+        ):
+            found = getattr(frequencies, "shape", type(frequencies).__name__)
+            raise TypeError(f"frequencies are {found}, expected a tensor: rope_frequencies(...)")
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}")
         self.window, self.n_sinks = window, n_sinks
         self.frequencies, self.layout = frequencies, layout
 
     def _new_layer(self) -> Layer:
         return SinkLayer(self)
+
+    def check(self, reader: Reader) -> None:
+        if reader.window is not None:
+            raise ValueError(
+                f"the model has a window of {reader.window} of its own, expected none: it would "
+                "hide the sinks"
+            )
+        if self.frequencies is not None:
+            expected = reader.frequencies
+            same = expected is not None and torch.equal(expected.cpu(), self.frequencies.cpu())
+            if reader.latent or not same or self.layout != reader.layout:
+                raise ValueError(
+                    f"frequencies and layout {self.layout!r} are not those of the model's RoPE; "
+                    "expected the same, and keys that are rotated whole"
+                )
+        super().check(reader)
+
+    def reach(self, total: int) -> int:
+        return total if self.frequencies is None else min(total, self.n_sinks + self.window)
 
     def moved(self, keys: Tensor, by: int) -> Tensor:
         """Sinks as they look after `by` tokens were dropped between them and the window."""
