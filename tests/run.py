@@ -1,7 +1,7 @@
 """Runs every test of the book and counts them: python -m tests.run [stage ...].
 
-Stages: lint, unit, bad_input, notebooks, book, browser. All of them run, also after a failure;
-the last line is "N passed, N failed".
+Stages: lint, unit, bad_input, notebooks, other_cpus, book, browser. All of them run, also after a
+failure; the last line is "N passed, N failed".
 """
 
 import argparse
@@ -12,6 +12,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.other_cpus import todays
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "_build" / "tests"
@@ -113,6 +115,21 @@ def notebooks() -> Result:
     )
 
 
+def other_cpus() -> Result:
+    """Notebooks as other machines would run them: a third, or with LLMLIB_FULL all on each."""
+    result = Result()
+    for play in todays():
+        jobs = str(max(1, min(len(play.chapters), os.cpu_count() or 1)))
+        part = pytest_stage(
+            f"other_cpus-{play.machine}", "-n", jobs, *play.arguments, **play.environment
+        )
+        result.passed += part.passed
+        result.failed += part.failed
+        result.skipped += part.skipped
+        result.failures += [f"{play.machine}: {name}" for name in part.failures]
+    return result
+
+
 def book() -> Result:
     """Builds all pages from the stored outputs; a warning is an error."""
     result = Result()
@@ -134,6 +151,7 @@ STAGES = {
     "unit": unit,
     "bad_input": bad_input,
     "notebooks": notebooks,
+    "other_cpus": other_cpus,
     "book": book,
     "browser": browser,
 }
