@@ -4,6 +4,7 @@ The long ones come early, so that the short ones fill what is left at the end. A
 by its function, what has to end before it, and how many cores it can use.
 """
 
+from tests.other_cpus import todays
 from tests.schedule import ROOT, Job, Result, Stage
 
 STAMP = ROOT / "_build" / "book.stamp"
@@ -60,6 +61,17 @@ def notebooks(job: Job) -> Result:
     )  # fmt: skip
 
 
+def other_cpus(job: Job) -> Result:
+    """Notebooks as other machines would run them: a third, or with LLMLIB_FULL all on each."""
+    result = Result()
+    for play in todays():
+        workers = min(len(play.chapters), job.cores)
+        result.add(
+            job.pytest(*play.arguments, workers=workers, part=play.machine, **play.environment)
+        )
+    return result
+
+
 def bad_input(job: Job) -> Result:
     """Wrong input; without the shape checks, which would raise before our own."""
     return job.pytest("-m", "bad_input")
@@ -71,5 +83,6 @@ STAGES = {
     "browser": Stage(browser, needs=("book",)),
     "unit": Stage(unit),
     "notebooks": Stage(notebooks),
+    "other_cpus": Stage(other_cpus),
     "bad_input": Stage(bad_input, cores=1),
 }

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from IPython.display import display
 
+from llmlib.book.digits import to_decimals, to_significant
+
 CLAIM_MIME = "application/vnd.llmlib.claim+json"
 """Beside the visible line each claim stores itself as data, so that a ledger can collect it."""
 
@@ -67,7 +69,8 @@ def _compare(measured: Any, expected: Any, tolerance: int | float) -> tuple[bool
         return False, f"shape {left.shape}", f"shape {right.shape}"
     close = _close(left, right, tolerance)
     digits = _digits(tolerance)
-    return bool(close.all()), _array_text(left, close, digits), _number(right, digits)
+    shown = _settled(left, right, digits) if close.all() else left
+    return bool(close.all()), _array_text(shown, close, digits), _number(right, digits)
 
 
 def _close(left: np.ndarray, right: np.ndarray, tolerance: int | float) -> np.ndarray:
@@ -89,6 +92,18 @@ def _digits(tolerance: int | float) -> int | None:
     return None if tolerance == 0 else max(0, math.ceil(-math.log10(tolerance)))
 
 
+def _settled(left: np.ndarray, right: np.ndarray, digits: int | None) -> np.ndarray:
+    """`left` with 0 where 0 is expected and at most one unit of the last digit is found.
+
+    Such an error is made of last bits, so the border at half a unit would tell machines apart:
+    0.4e-6 here and 0.6e-6 elsewhere, with 0 ± 1e-6 expected, are both shown as 0.
+    """
+    if digits is None:
+        return left
+    with np.errstate(invalid="ignore"):
+        return np.where((right == 0) & (np.abs(left) <= 10.0**-digits), 0.0, left)
+
+
 def _array_text(left: np.ndarray, close: np.ndarray, digits: int | None) -> str:
     if left.size <= _SHOWN_IN_FULL:
         return _number(left, digits)
@@ -108,10 +123,9 @@ def _number(array: np.ndarray, digits: int | None) -> str:
         return "0"  # never "-0.000": the sign of a rounding error says nothing
     if digits is None:
         whole = value == int(value) and abs(value) < 1e15
-        return _minus(f"{int(value):,}" if whole else repr(value))
-    if abs(value) < 1e-3:
-        return _minus(f"{round(value, digits):.3g}")
-    return _minus(f"{value:,.{digits}f}")
+        return _minus(f"{int(value):,}" if whole else repr(to_significant(value, 12)))
+    value = to_decimals(value, digits)
+    return _minus(f"{value:.3g}" if abs(value) < 1e-3 else f"{value:,.{digits}f}")
 
 
 def _minus(text: str) -> str:

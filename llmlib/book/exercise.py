@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from IPython.display import HTML, display
 
+from llmlib.book.digits import to_decimals
 from llmlib.book.widgets.answer_card import AnswerCard, verdict_html
 
 Level = Literal["easy", "medium", "hard"]
@@ -70,18 +71,28 @@ class Number(Exercise):
             return False, f"Expected a number, got {_typed(answer)}."
         if math.isnan(value):
             return False, "NaN is not a number to compare."
-        if abs(value - float(self.answer())) <= self.tolerance:
+        if abs(value - self._rounded(self.answer())) <= self.tolerance:
             return True, "Right."
         for mistake in self.mistakes:
-            if abs(value - float(mistake.answer)) <= self.tolerance:
+            if abs(value - self._rounded(mistake.answer)) <= self.tolerance:
                 return False, mistake.hint
         return False, self.hint
 
+    def _rounded(self, answer: Any) -> float:
+        """`answer` to a hundredth of the tolerance: what another CPU computes is the same.
+
+        Whole numbers keep every digit. The page and the notebook grade by the same number.
+        """
+        value = float(answer)
+        if self.tolerance == 0:
+            return value
+        return to_decimals(value, max(0, 2 - math.floor(math.log10(self.tolerance))))
+
     def card(self) -> AnswerCard:
         grading = {
-            "answer": float(self.answer()),
+            "answer": self._rounded(self.answer()),
             "tolerance": self.tolerance,
-            "mistakes": [[float(m.answer), m.hint] for m in self.mistakes],
+            "mistakes": [[self._rounded(m.answer), m.hint] for m in self.mistakes],
         }
         return AnswerCard.of(self, kind="number", grading=grading)
 

@@ -1,5 +1,6 @@
 """How plots look: one matplotlib style whose figures follow the page's light or dark mode."""
 
+import hashlib
 import html
 import io
 import re
@@ -10,10 +11,14 @@ from cycler import cycler
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
+from llmlib.book.digits import to_decimals
 from llmlib.book.widgets.base import NotebookStyle
 
 SERIES = ["#0b5fa5", "#c2410c", "#0a7d55", "#8e4c9e", "#8a6100", "#5f6b7a"]
 """Blue, vermilion, green, purple, ocher, grey: apart for color-blind readers, 4.5:1 on white."""
+
+_PLACES = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points|transform)="[^"]*"')
+_USED = re.compile(r'(?:(?<=url\()|(?<=href="))#([\w.-]+)')
 
 # Stand-ins that `show` turns into CSS; matplotlib knows only fixed colors.
 _INK, _GRID = "#010203", "#040506"
@@ -70,9 +75,9 @@ def _themed(svg: str, alt: str) -> str:
     """Keeps matplotlib's drawing; replaces its prologue, its fixed size and its fixed colors."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
-    svg = re.sub(r' id="[a-zA-Z]+_\d+"', "", svg)  # "axes_1" stands in every figure of the page
     svg = re.sub(r"<[^>]+>", lambda tag: _rounded(tag[0]), svg)
     svg = re.sub(r"<svg[^>]*>", lambda tag: _opening(tag[0], alt), svg, count=1)
+    svg = _named(svg)
     svg = svg.replace(_INK, "currentColor")
     svg = svg.replace(_GRID, "var(--lm-grid, rgba(127, 127, 127, 0.3))")
     for number, color in enumerate(SERIES, start=1):
@@ -81,8 +86,45 @@ def _themed(svg: str, alt: str) -> str:
 
 
 def _rounded(tag: str) -> str:
-    """Two decimals of a point are finer than a screen, and hide a float's last bits."""
-    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
+    """Tenths of a point are finer than a screen, and hide what another CPU computes otherwise.
+
+    Shapes that are drawn once and placed many times keep hundredths: they do not hang on data.
+    """
+    digits = 2 if " id=" in tag else 1
+    tag = _PLACES.sub(lambda places: _shorter(places[0], r"-?\d+\.\d+", digits), tag)
+    return _shorter(tag, r"-?\d+\.\d{3,}", 2)
+
+
+def _shorter(text: str, number: str, digits: int) -> str:
+    """Each number in one spelling: 12.0 beside 12, or -0 beside 0, would tell CPUs apart."""
+
+    def spelled(found: re.Match[str]) -> str:
+        if found[0].startswith("scale"):
+            return found[0]
+        return f"{to_decimals(float(found[0]), digits):.{digits}f}".rstrip("0").rstrip(".")
+
+    return re.sub(rf"scale\([^)]*\)|{number}", spelled, text)
+
+
+def _named(svg: str) -> str:
+    """Names what is referred to in the order of appearance, and drops all other names.
+
+    matplotlib hashes names from the last bits of coordinates, and gives parts of every figure of a
+    page the same ones, such as "line2d_1". A hash of the picture keeps the page's figures apart.
+    """
+    used = list(dict.fromkeys(_USED.findall(svg)))
+    places = {name: number for number, name in enumerate(used, start=1)}
+
+    def renamed(prefix: str) -> str:
+        text = re.sub(
+            r' id="([^"]*)"',
+            lambda found: f' id="{prefix}{places[found[1]]}"' if found[1] in places else "",
+            svg,
+        )
+        return _USED.sub(lambda found: f"#{prefix}{places[found[1]]}", text)
+
+    picture = hashlib.sha256(renamed("").encode()).hexdigest()[:8]
+    return renamed(f"p{picture}-")
 
 
 def _opening(tag: str, alt: str) -> str:

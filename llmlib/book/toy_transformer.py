@@ -79,6 +79,7 @@ class ToyTransformer(nn.Module):
         ffn: builds a feed-forward block from dim; None is FeedForward(dim, 4 * dim) with ReLU.
         residual: False drops the skip path, and the norms with it; only with placement "none".
         seed: decides every weight.
+        dtype: of the weights. In float64 they are drawn alike on every CPU, but not as in float32.
 
     Raises: ValueError for impossible sizes, an unknown placement, or residual=False beside norms.
     Source: xiong2020layernorm for the two placements.
@@ -97,6 +98,7 @@ class ToyTransformer(nn.Module):
         ffn: ByDim | None = None,
         residual: bool = True,
         seed: int = 0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         if min(vocab_size, n_layers, seq) < 1:
@@ -118,7 +120,7 @@ class ToyTransformer(nn.Module):
         )
         self.final_norm = norm(dim) if placement == "pre" else nn.Identity()
         self.head = nn.Linear(dim, vocab_size, bias=False)
-        _initialize(self, seed)
+        _initialize(self.to(dtype), seed)
 
     def stream(self, token_ids: Int[Tensor, "batch seq"]) -> list[Float[Tensor, "batch seq dim"]]:
         """The residual stream: the embeddings, then the output of each layer (n_layers + 1).

@@ -30,7 +30,9 @@ def stream_without_norms(n_layers: int) -> float:
     """log10 of the residual stream's standard deviation after n_layers without any norm."""
     logs = []
     for seed in range(3):
-        model = ToyTransformer(256, 64, 4, n_layers, seq=32, placement="none", seed=seed).double()
+        model = ToyTransformer(
+            256, 64, 4, n_layers, seq=32, placement="none", seed=seed, dtype=torch.float64
+        )
         logs.append(math.log10(stream_std_by_layer(model, random_tokens(256, 8, 32, seed))[-1]))
     return sum(logs) / len(logs)
 

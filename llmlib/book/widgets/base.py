@@ -12,6 +12,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from llmlib.book.digits import to_significant, without_residue
+
 FOLDER = Path(__file__).parent
 STYLE = FOLDER.parent / "style.css"
 _NUMBERS_LIMIT = 60_000
@@ -150,17 +152,20 @@ class Explorer(StaticWidget):
 
 
 def rounded(value: Any) -> Any:
-    """Numbers to four significant digits, as any CPU reproduces them; NaN and Inf become gaps."""
+    """Numbers to four significant digits, as any CPU reproduces them; NaN and Inf become gaps.
+
+    What is left of a row's largest number where two cancel, such as -1.7e-16 beside 6, becomes 0.
+    """
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
+        return [rounded(item) for item in without_residue(value)]
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
-        short = float(f"{value:.4g}")
+        short = to_significant(value, 4)
         return int(short) if short == int(short) else short
     return value
 
