@@ -1,4 +1,4 @@
-"""What JupyterLab saves is what `make notebooks` stores; what a reader has set does not reach in."""
+"""What JupyterLab saves is what is stored; what a reader has set does not reach in."""
 
 import copy
 import json
