@@ -16,6 +16,7 @@ NEEDED = [
     "sh",
     "awk",
     "cat",
+    "chmod",
     "dirname",
     "grep",
     "head",
