@@ -11,10 +11,13 @@ PORT    := 8000
 SOURCES := $(shell find chapters _assets img llmlib/book -type f \
              ! -name '*.pyc' ! -path '*/.*' ! -name '*.tmp' 2>/dev/null) _config.yml _toc.yml
 
-# An environment that was copied with its folder points at the old place: make it anew.
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+# Not ready: half-made, moved with its folder, its Python gone, or another PYTHON asked for.
+ifneq ($(shell sh tools/install.sh --is-ready && echo yes),yes)
 .PHONY: $(READY)
 endif
+
+# A reader's own Python settings would reach into the environment, and -O takes asserts away.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONSTARTUP
 
 .PHONY: help book lab test test-full notebooks bench clean
 .NOTPARALLEL: # `make -j book test` builds once, then tests; the work inside is parallel already
@@ -22,7 +25,7 @@ endif
 
 help:
 	@echo "make book        build the book from the outputs stored in its notebooks"
-	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make lab         open the notebooks in JupyterLab (ARGS='--no-browser --port 8889': its options)"
 	@echo "make test        run every test: units, notebooks, the built book in a browser"
 	@echo "make test-full   the same, with every case of flash attention's grid (hours)"
 	@echo "make notebooks   execute the notebooks and store their outputs (CHAPTER=name for one)"
@@ -30,7 +33,7 @@ help:
 	@echo "make clean       remove what was built (the environment .venv stays)"
 
 $(READY): requirements.txt requirements-weights.txt tools/install.sh
-	@tools/install.sh
+	@sh tools/install.sh
 
 $(BUILT): $(READY) $(SOURCES)
 	@$(PY) -m llmlib.book.site
@@ -42,7 +45,7 @@ book: $(BUILT)
 	@echo "Serve $(PY) -m http.server $(PORT) --directory _build/html   (then http://localhost:$(PORT))"
 
 lab: $(READY)
-	@$(PY) -m jupyterlab chapters
+	@$(PY) -m llmlib.book.lab $(ARGS)
 
 test: $(READY)
 	@$(PY) -m tests.run $(STAGES)

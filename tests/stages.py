@@ -10,7 +10,7 @@ from tests.schedule import ROOT, Job, Result, Stage
 STAMP = ROOT / "_build" / "book.stamp"
 SHAPES = "--jaxtyping-packages=llmlib,beartype.beartype"
 BY_FILE = ("--dist", "loadfile")  # the tests of a file share fixtures; a notebook's cells a kernel
-APART = ("bad_input", "browser")  # marks of tests that a stage of their own runs
+APART = ("bad_input", "browser", "lab")  # marks of tests that a stage of their own runs
 
 
 def lint(job: Job) -> Result:
@@ -72,6 +72,11 @@ def other_cpus(job: Job) -> Result:
     return result
 
 
+def lab(job: Job) -> Result:
+    """The notebooks in JupyterLab, in headless Chromium."""
+    return job.pytest("-m", "lab", "tests/lab")
+
+
 def bad_input(job: Job) -> Result:
     """Wrong input; without the shape checks, which would raise before our own."""
     return job.pytest("-m", "bad_input")
@@ -84,5 +89,6 @@ STAGES = {
     "unit": Stage(unit),
     "notebooks": Stage(notebooks),
     "other_cpus": Stage(other_cpus),
+    "lab": Stage(lab, cores=1),
     "bad_input": Stage(bad_input, cores=1),
 }

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.compiler import why_no_compiler
+
 COMPILED = """
 import torch
 from llmlib.decoder import Decoder, DecoderConfig, generate
@@ -40,6 +42,7 @@ print("equal")
 
 def test_compiled_generation():
     """In a process of its own: the compiler cannot follow the hook that checks shapes."""
+    assert (reason := why_no_compiler()) is None, reason
     done = subprocess.run(
         [sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=300
     )

@@ -150,7 +150,8 @@ def set_environment(jobs: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
     settings = Path("_build/ipython").absolute()
     settings.mkdir(parents=True, exist_ok=True)  # IPython warns when its parent is missing
-    os.environ.setdefault("IPYTHONDIR", str(settings))
+    os.environ["IPYTHONDIR"] = str(settings)
+    os.environ.pop("PYTHONSTARTUP", None)  # kernels run it too
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,6 +27,7 @@ _INK, _GRID = "#010203", "#040506"
 def use_style() -> None:
     """Sets matplotlib's defaults for the book, and gives a live notebook its style sheet."""
     display(NotebookStyle())
+    mpl.rcdefaults()  # not a reader's matplotlibrc, whose fonts would move what is drawn
     mpl.rcParams.update(
         {
             "axes.edgecolor": _INK,

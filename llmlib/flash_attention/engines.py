@@ -8,6 +8,7 @@ from torch import Tensor
 
 WIDEST, LEAST_CAPABILITY = 256, (8, 0)
 KINDS = (torch.float32, torch.float16, torch.bfloat16)
+HOW_TO_GET_TRITON = "pip install triton==3.7.1, on Linux"
 Engine = Literal["auto", "blocked", "triton"]
 
 
@@ -41,7 +42,7 @@ def why_no_triton(q: Tensor, value_dim: int | None = None) -> str | None:
     if not q.is_cuda:
         return f"the Triton kernels run on NVIDIA GPUs, and q lies on {q.device.type!r}"
     if find_spec("triton") is None:
-        return "Triton is not installed (pip install triton==3.7.1)"
+        return f"Triton is not installed ({HOW_TO_GET_TRITON})"
     if (capability := torch.cuda.get_device_capability(q.device)) < LEAST_CAPABILITY:
         found = ".".join(map(str, capability))
         return (

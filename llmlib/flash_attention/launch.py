@@ -12,16 +12,14 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
-from triton.runtime.errors import OutOfResources
-from triton.testing import do_bench
 
 from llmlib.flash_attention.inputs import Options
 from llmlib.flash_attention.tiles import Tiles, block, candidates, guarded
 from llmlib.flash_attention.triton_backward import delta_kernel, dk_dv_kernel, dq_kernel
 from llmlib.flash_attention.triton_decode import decode_kernel, merge_kernel
 from llmlib.flash_attention.triton_kernels import forward_kernel
+from llmlib.flash_attention.triton_package import OutOfResources, do_bench, triton
 
 DELTA_ROWS = 64
 MOST_DECODED = 16  # rows of a tile of `decode_kernel`: queries times heads that share keys

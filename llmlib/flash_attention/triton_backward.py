@@ -12,9 +12,6 @@ Source: dao2022flashattention, dao2023flashattention2
 # Triton compiles these functions and knows the types from each call:
 # mypy: ignore-errors
 
-import triton
-import triton.language as tl
-
 from llmlib.flash_attention.triton_kernels import (
     HIDDEN,
     LOG2E,
@@ -30,6 +27,7 @@ from llmlib.flash_attention.triton_kernels import (
     tiles_within,
     weighted_sum,
 )
+from llmlib.flash_attention.triton_package import tl, triton
 
 
 @triton.jit

@@ -10,10 +10,8 @@ Source: dao2023flashdecoding
 # Triton compiles these functions and knows the types from each call:
 # mypy: ignore-errors
 
-import triton
-import triton.language as tl
-
 from llmlib.flash_attention.triton_kernels import HIDDEN, attend, finish, rows_at, slope_of
+from llmlib.flash_attention.triton_package import tl, triton
 
 
 @triton.jit

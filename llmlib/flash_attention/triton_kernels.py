@@ -14,8 +14,7 @@ Source: dao2022flashattention, dao2023flashattention2
 # Triton compiles these functions and knows the types from each call:
 # mypy: ignore-errors
 
-import triton
-import triton.language as tl
+from llmlib.flash_attention.triton_package import tl, triton
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)

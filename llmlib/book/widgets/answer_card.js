@@ -20,6 +20,12 @@ function numberField(form, spec) {
   html("span", { class: "lm-name" }, label, "Your answer");
   const input = html("input", { type: "text", inputmode: "decimal", autocomplete: "off", size: 14 }, label);
   input.dataset.lmSuppressShortcuts = "true";
+  // JupyterLab cancels the line break with which a browser would send the form.
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
   return () => {
     const value = parseNumber(input.value);
     return Number.isNaN(value) ? null : value;

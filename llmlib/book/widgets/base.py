@@ -4,6 +4,7 @@ import html
 import itertools
 import json
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,10 @@ class Explorer(StaticWidget):
 
     _shared = ("spec", "alt", "frames", "at")
 
+    @traitlets.validate("at")
+    def _stops(self, proposal: dict[str, Any]) -> list[int]:
+        return stops_of(self.spec["controls"], proposal["value"])
+
     def __init__(
         self,
         *,
@@ -149,6 +154,28 @@ class Explorer(StaticWidget):
         self.spec = rounded({**spec, "controls": [control.spec() for control in controls]})
         self.alt, self.frames = alt, frames
         self.at = [control.start for control in controls]
+
+
+def stops_of(controls: Sequence[dict[str, Any]], at: Sequence[Any]) -> list[int]:
+    """`at` as plain integers, where each of the controls has such a stop.
+
+    Raises:
+        ValueError: another number of stops than there are controls, or one that a control lacks.
+        TypeError: a stop that is no integer.
+    """
+    if len(at) != len(controls):
+        raise ValueError(f"at is {list(at)}, expected a stop for each of {len(controls)} controls")
+    for stop, control in zip(at, controls, strict=True):
+        if not hasattr(stop, "__index__"):
+            raise TypeError(
+                f"at: the stop of {control['label']!r} is {stop!r}, expected an integer"
+            )
+        last = len(control["labels"]) - 1
+        if not 0 <= stop <= last:
+            raise ValueError(
+                f"at: the stop of {control['label']!r} is {stop}, expected 0 to {last}"
+            )
+    return [operator.index(stop) for stop in at]
 
 
 def rounded(value: Any) -> Any:

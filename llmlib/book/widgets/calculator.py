@@ -13,6 +13,7 @@ import traitlets
 
 from llmlib.book.javascript import to_javascript
 from llmlib.book.widgets.base import Real, StaticWidget, source
+from llmlib.book.widgets.calculator_state import checked_state
 
 Formula = Any  # a sympy expression
 Letter = Any  # a sympy symbol
@@ -126,6 +127,10 @@ class Calculator(StaticWidget):
     _esm = source(kind)
     _shared = ("spec", "alt", "state")
     state = traitlets.Dict().tag(sync=True)
+
+    @traitlets.validate("state")
+    def _shown(self, proposal: dict[str, Any]) -> dict[str, Any]:
+        return checked_state(self.spec, proposal["value"])
 
     def __init__(
         self,

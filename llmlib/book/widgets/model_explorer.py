@@ -1,12 +1,13 @@
 """The kind of picture that sorts and filters a table, above it the same rows as points."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import traitlets
 
-from llmlib.book.widgets.base import Choice, Real, StaticWidget, rounded, source
+from llmlib.book.widgets.base import Choice, Real, StaticWidget, rounded, source, stops_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ class ModelExplorer(StaticWidget):
     """Empty: the page itself sorts and filters what `spec` holds."""
     at = traitlets.List().tag(sync=True)
     _shared = ("spec", "alt", "frames", "at")
+
+    @traitlets.validate("at")
+    def _chosen(self, proposal: dict[str, Any]) -> list[Any]:
+        controls, columns = self.spec["controls"], len(self.spec["columns"])
+        if len(at := proposal["value"]) != len(controls) + 2:
+            raise ValueError(f"at is {at}, expected {len(controls)} stops, a column and a text")
+        *stops, turned, text = at
+        if not isinstance(text, str):
+            raise TypeError(f"at ends with {text!r}, expected what is searched for, a text")
+        if not -1 <= turned < columns:
+            raise ValueError(f"at: the turned column is {turned}, expected -1 to {columns - 1}")
+        return [*stops_of(controls, stops), operator.index(turned), text]
 
     def __init__(
         self,

@@ -1,0 +1,96 @@
+"""Opens the chapters in JupyterLab, such that reading and running them leaves git clean.
+
+    python -m llmlib.book.lab                     # `make lab`
+    python -m llmlib.book.lab --no-browser        # any option of JupyterLab
+
+A reader who has run nothing yet sees figures and styled claims: the book's notebooks are trusted,
+and the book's style is there before a cell has run. What is saved is what `make notebooks` would
+store: a notebook with live widgets in it would show errors where it is opened next.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyterlab.labapp import LabApp
+from nbformat.sign import NotebookNotary
+
+from llmlib.book.notebooks import CHAPTERS, normalize, set_environment
+from llmlib.book.widgets.base import STYLE
+
+CUSTOM = Path("_build/lab")
+"""The folder from which Lab takes its custom.css and, below `labconfig`, its first settings."""
+SETTINGS = {
+    # Else it asks to fetch news, the one thing that needs a network.
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+}
+LAB_STYLE = Path(__file__).with_name("lab.css")
+
+
+def as_stored(model: dict[str, Any], **_: Any) -> None:
+    """Jupyter's hook before a save: makes a notebook what `make notebooks` stores of it."""
+    if model["type"] != "notebook" or model["content"]["nbformat"] != 4:
+        return
+    notebook = nbformat.from_dict(model["content"])
+    normalize(notebook)
+    number_cells(notebook)
+    model["content"] = notebook
+
+
+def number_cells(notebook: nbformat.NotebookNode) -> None:
+    """Counts the cells that were run 1, 2, 3, ..., as in a kernel that ran each of them once."""
+    count = 0
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or cell.execution_count is None:
+            continue
+        count += 1
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+
+
+def trust(folder: Path) -> None:
+    """Signs the chapters as the reader's own: Lab shows a stranger's figures as bare text."""
+    notary = NotebookNotary()
+    for path in sorted(folder.glob("*.ipynb")):
+        notary.sign(nbformat.read(path, as_version=4))
+
+
+def write_settings(folder: Path) -> None:
+    """Writes what a reader who has set nothing gets: the style of the book's outputs, no news."""
+    texts = [path.read_text(encoding="utf-8") for path in (STYLE, LAB_STYLE)]
+    first = folder / "labconfig" / "default_setting_overrides.json"
+    first.parent.mkdir(parents=True, exist_ok=True)
+    first.write_text(json.dumps(SETTINGS), encoding="utf-8")
+    (folder / "custom.css").write_text("\n".join(texts), encoding="utf-8")
+
+
+def options(arguments: list[str]) -> list[str]:
+    """The command line of JupyterLab: ours, then the reader's."""
+    ours = [
+        str(CHAPTERS),
+        "--FileContentsManager.pre_save_hook=llmlib.book.lab.as_stored",
+        "--LabApp.custom_css=True",
+        f"--ServerApp.tornado_settings=static_custom_path={CUSTOM.absolute()}",
+    ]
+    # Jupyter refuses a superuser, whom a container and WSL often know alone.
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        ours.append("--allow-root")
+    return [*ours, *arguments]
+
+
+def main() -> None:
+    set_environment(jobs=1)
+    trust(CHAPTERS)
+    write_settings(CUSTOM)
+    paths = (str(CUSTOM.absolute()), os.environ.get("JUPYTER_CONFIG_PATH", ""))
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
+    LabApp.launch_instance(options(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
