@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from llmlib.checks import check_integer
+from llmlib.checks import check_integer, readable
 from llmlib.decoder.config import DecoderConfig
 from llmlib.kv_cache import FixedKVCache, KVCache, Reader
 
