@@ -430,7 +430,7 @@ def test_shapes_that_do_not_fit(engine, sizes, named):
 @pytest.mark.parametrize("engine", [reference_attention, attention])
 @pytest.mark.parametrize("window", [0, -3])
 def test_window_without_room_for_the_query(engine, window):
-    with pytest.raises(ValueError, match=f"window is {window}"):
+    with pytest.raises(ValueError, match=f"window must be positive, got {window}"):
         engine(*shapes(*[(1, 2, 3, 4)] * 3), window=window)
 
 

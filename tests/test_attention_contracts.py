@@ -279,9 +279,10 @@ def test_a_bias_that_its_type_cannot_hold_is_as_in_the_formula(
     q, k, v = (drawn(2, 4, 6, 8, seed=i).to(dtype) for i in range(3))
     bias = torch.zeros(6, 6)
     bias[0], bias[1, 2:] = lowest, lowest
-    torch.testing.assert_close(
-        attention(q, k, v, bias=bias), reference_attention(q, k, v, bias=bias)
-    )
+    # The kernel and the formula round at other places: one step of the type apart, no more.
+    step = max(torch.finfo(dtype).eps, 1e-5)
+    found, expected = attention(q, k, v, bias=bias), reference_attention(q, k, v, bias=bias)
+    torch.testing.assert_close(found, expected, rtol=step, atol=step)
 
 
 # --- wrong input ------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llmlib.attention import Attention, LatentSizes, engine, reference_attention
 from llmlib.decoder import Decoder, DecoderConfig, generate
+from llmlib.decoder.premises import why_not
 from llmlib.flash_attention import TileSizes, flash_attention, flash_attention_packed
 from llmlib.flash_attention.strips import Mask
 from llmlib.flash_attention.workers import run_all
@@ -348,12 +349,6 @@ def test_every_mode_of_gradients_on_two_threads() -> None:
         torch.set_num_threads(before)
 
 
-def test_no_transform_of_torch_func() -> None:
-    q, k, v = (x.float() for x in qkv(20))
-    with pytest.raises(NotImplementedError, match="use reference_attention"):
-        torch.func.jvp(lambda x: flash_attention(x, k, v), (q,), (q,))
-
-
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_counted_flops_are_those_of_the_visited_tiles(device: str) -> None:
     q = torch.zeros(1, 8, 1024, 64, device=device)
@@ -445,13 +440,11 @@ def test_the_real_model_decodes_as_with_the_reference() -> None:
     """Its prompt goes through flash attention, each further token through the fast step."""
     model, tokenizer = smollm2()
     prompt = tokenizer.encode("The Shawshank Redemption is a film about hope, and")
-    passes: list[int] = []
-    model.register_forward_hook(lambda *_: passes.append(1))
+    assert why_not(model) is None
     found = list(generate(model, prompt, 12))
-    assert len(passes) == 1
     with engine("reference"):
+        assert "reference" in str(why_not(model))
         assert found == list(generate(model, prompt, 12))
-    assert len(passes) == 1 + 12
 
 
 # --- wrong input ------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def test_an_activation_and_angles_of_its_own():
     assert "activation" in why_not(decoder)
     same_with_and_without(decoder)
     decoder = model()
-    decoder._frequencies = decoder._frequencies * 3  # still whole heads: the step reads them
+    decoder.frequencies = decoder.frequencies * 3  # still whole heads: the step reads them
     assert why_not(decoder) is None
     same_with_and_without(decoder)
 
@@ -456,7 +456,7 @@ def new_eps(decoder):
 
 
 def new_angles(decoder):
-    decoder._frequencies = decoder._frequencies * 2
+    decoder.frequencies = decoder.frequencies * 2
 
 
 BETWEEN = [

@@ -191,17 +191,16 @@ def test_values_are_a_view_of_the_rows():
 
 @torch.no_grad()
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_generation_uses_the_latent_cache(use_cache, monkeypatch):
-    made = []
-    layer = LatentKVCache._new_layer
-    monkeypatch.setattr(LatentKVCache, "_new_layer", lambda self: made.append(1) or layer(self))
-    model = decoder().double()
+def test_generation_uses_the_latent_cache(use_cache):
+    model, caches = decoder().double(), set()
+    seen = model.register_forward_pre_hook(lambda _, inputs: caches.add(type(inputs[1])))
     found = list(generate(model, [1, 2, 3], 6, use_cache=use_cache))
+    seen.remove()
+    assert caches == {LatentKVCache if use_cache else type(None)}
     text = [1, 2, 3]
     for token in found:
         assert int(model(torch.tensor([text]))[0, -1].argmax()) == token
         text.append(token)
-    assert len(made) == (2 if use_cache else 0)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def stored(tmp_path: Path, *sources: str) -> Path:
 
 
 def test_two_executions_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(notebooks.os, "environ", dict(notebooks.os.environ))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     notebooks.set_environment(1)
     path = stored(tmp_path, "import sys\nprint('a')\nprint('b')", "{'b': 1, 'a': 2}")
     assert asyncio.run(execute(path)) == []

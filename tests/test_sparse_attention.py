@@ -24,7 +24,6 @@ from llmlib.sparse_attention import (
     sliding_window_pairs,
     window_influence,
 )
-from llmlib.sparse_attention import computation as engine
 
 
 def random(*shape, seed=0, dtype=torch.float32):
@@ -42,11 +41,8 @@ def close(found, expected, tolerance=1e-5):
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-@pytest.fixture(params=[3, 64])
-def small_chunks(request, monkeypatch):
-    """Short texts must cross the borders of chunks too."""
-    monkeypatch.setattr(engine, "LEAST_CHUNK", request.param)
-    monkeypatch.setattr(engine, "MOST_CHUNK", request.param)
+# Short texts must cross the borders of chunks too.
+small_chunks = pytest.mark.parametrize("chunk", [3, 64])
 
 
 # --- masks by hand and by a loop ----------------------------------------------------------------
@@ -161,35 +157,37 @@ def test_longformer_pairs_of_the_source():
 # --- the same without the matrix ----------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("small_chunks")
+@small_chunks
 @settings(max_examples=30)
 @given(
     st.tuples(st.integers(1, 33), st.integers(1, 33)),
     st.tuples(st.integers(1, 36), st.integers(1, 4), st.booleans()),
 )
-def test_window_attention_is_the_masked_reference(lengths, band):
+def test_window_attention_is_the_masked_reference(chunk, lengths, band):
     window, dilation, causal = band
     q, k, v = qkv(*lengths)
     options = {"causal": causal, "dilation": dilation}
     mask = sliding_window_mask(lengths[0], window, seq_k=lengths[1], **options)
-    found = sliding_window_attention(q, k, v, window=window, **options)
+    found = sliding_window_attention(q, k, v, window=window, **options, chunk=chunk)
     close(found, reference_attention(q, k, v, mask=mask))
 
 
-@pytest.mark.usefixtures("small_chunks")
+@small_chunks
 @settings(max_examples=30)
 @given(
     st.integers(1, 33),
     st.tuples(st.integers(1, 36), st.integers(1, 3), st.booleans()),
     st.sets(st.integers(0, 32), max_size=5),
 )
-def test_longformer_attention_is_the_masked_reference(seq, band, tokens):
+def test_longformer_attention_is_the_masked_reference(chunk, seq, band, tokens):
     window, dilation, causal = band
     q, k, v = qkv(seq)
     options = {"causal": causal, "dilation": dilation}
     inside = [token for token in tokens if token < seq]
     mask = longformer_mask(seq, window, inside, **options)
-    found = longformer_attention(q, k, v, window=window, global_tokens=inside, **options)
+    found = longformer_attention(
+        q, k, v, window=window, global_tokens=inside, **options, chunk=chunk
+    )
     close(found, reference_attention(q, k, v, mask=mask))
 
 
@@ -208,77 +206,83 @@ def test_bigbird_attention_is_the_masked_reference(shape, parts):
     close(found, reference_attention(q, k, v, mask=mask))
 
 
-@pytest.mark.usefixtures("small_chunks")
+@small_chunks
 @settings(max_examples=30)
 @given(st.tuples(st.integers(1, 33), st.integers(1, 33)), st.integers(1, 36), st.integers(0, 40))
-def test_sink_attention_is_the_masked_reference(lengths, window, n_sinks):
+def test_sink_attention_is_the_masked_reference(chunk, lengths, window, n_sinks):
     q, k, v = qkv(*lengths)
     mask = sink_mask(lengths[0], window, n_sinks, seq_k=lengths[1])
-    found = sink_attention(q, k, v, window=window, n_sinks=n_sinks)
+    found = sink_attention(q, k, v, window=window, n_sinks=n_sinks, chunk=chunk)
     close(found, reference_attention(q, k, v, mask=mask))
 
 
-@pytest.mark.usefixtures("small_chunks")
+@small_chunks
 @pytest.mark.parametrize("causal", [True, False])
-def test_a_window_over_everything_is_full_attention(causal):
+def test_a_window_over_everything_is_full_attention(chunk, causal):
     q, k, v = qkv(23)
     full = reference_attention(q, k, v, causal=causal)
     for window in (23, 40):
-        close(sliding_window_attention(q, k, v, window=window, causal=causal), full)
+        close(sliding_window_attention(q, k, v, window=window, causal=causal, chunk=chunk), full)
     options = {"window": 1, "n_global": 0, "n_random": 23, "block_size": 1}
     close(bigbird_attention(q, k, v, causal=causal, **options), full)
-    found = longformer_attention(q, k, v, window=1, global_tokens=range(23), causal=causal)
+    found = longformer_attention(
+        q, k, v, window=1, global_tokens=range(23), causal=causal, chunk=chunk
+    )
     close(found, full)
 
 
 CAUSAL = {
-    "window": lambda q, k, v: sliding_window_attention(q, k, v, window=5, causal=True, dilation=2),
-    "longformer": lambda q, k, v: longformer_attention(
-        q, k, v, window=4, global_tokens=[0, 13], causal=True
+    "window": lambda q, k, v, chunk: sliding_window_attention(
+        q, k, v, window=5, causal=True, dilation=2, chunk=chunk
     ),
-    "bigbird": lambda q, k, v: bigbird_attention(
+    "longformer": lambda q, k, v, chunk: longformer_attention(
+        q, k, v, window=4, global_tokens=[0, 13], causal=True, chunk=chunk
+    ),
+    "bigbird": lambda q, k, v, chunk: bigbird_attention(
         q, k, v, window=1, n_global=1, n_random=2, block_size=4, causal=True
     ),
-    "sinks": lambda q, k, v: sink_attention(q, k, v, window=4, n_sinks=2),
+    "sinks": lambda q, k, v, chunk: sink_attention(q, k, v, window=4, n_sinks=2, chunk=chunk),
 }
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-@pytest.mark.usefixtures("small_chunks")
-def test_causal_leak_is_exactly_zero(name):
+@small_chunks
+def test_causal_leak_is_exactly_zero(chunk, name):
     q, k, v = qkv(20)
-    before = CAUSAL[name](q, k, v)
+    before = CAUSAL[name](q, k, v, chunk)
     k[:, :, 14:] += 100
     v[:, :, 14:] -= 100
-    after = CAUSAL[name](q, k, v)
+    after = CAUSAL[name](q, k, v, chunk)
     assert torch.equal(after[:, :, :14], before[:, :, :14])
     assert not torch.equal(after, before)
 
 
-@pytest.mark.usefixtures("small_chunks")
-def test_rows_that_see_nothing_are_zero():
+@small_chunks
+def test_rows_that_see_nothing_are_zero(chunk):
     """All-masked rows: queries that stand before the first key, and no NaN."""
     q, k, v = qkv(9, 4)
     for found in (
-        sliding_window_attention(q, k, v, window=3, causal=True),
-        sink_attention(q, k, v, window=3, n_sinks=1),
+        sliding_window_attention(q, k, v, window=3, causal=True, chunk=chunk),
+        sink_attention(q, k, v, window=3, n_sinks=1, chunk=chunk),
     ):
         assert torch.equal(found[:, :, :5], torch.zeros_like(found[:, :, :5]))
         assert found[:, :, 5:].abs().min() > 0
-    both_sides = sliding_window_attention(q, k, v, window=3)
+    both_sides = sliding_window_attention(q, k, v, window=3, chunk=chunk)
     assert torch.equal(both_sides[:, :, :3], torch.zeros_like(both_sides[:, :, :3]))
 
 
-@pytest.mark.usefixtures("small_chunks")
-def test_gradients_are_those_of_the_masked_reference():
+@small_chunks
+def test_gradients_are_those_of_the_masked_reference(chunk):
     inputs = [x.requires_grad_() for x in qkv(14, dtype=torch.float64)]
     runs = [
         (
-            lambda q, k, v: sliding_window_attention(q, k, v, window=3, dilation=2),
+            lambda q, k, v: sliding_window_attention(q, k, v, window=3, dilation=2, chunk=chunk),
             sliding_window_mask(14, 3, dilation=2),
         ),
         (
-            lambda q, k, v: longformer_attention(q, k, v, window=2, global_tokens=[3, 9]),
+            lambda q, k, v: longformer_attention(
+                q, k, v, window=2, global_tokens=[3, 9], chunk=chunk
+            ),
             longformer_mask(14, 2, [3, 9]),
         ),
         (

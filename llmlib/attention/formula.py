@@ -158,23 +158,8 @@ def attention(
     A mask is built only where one is needed. NaN in a hidden key or value does spread here.
     """
     check_attention(q, k, v, causal=causal, window=window, bias=bias, mask=mask, scale=scale)
-    seq_q, seq_k = q.shape[2], k.shape[2]
-    if causal and seq_q == 1:
-        causal = False  # a single query is the last one: it sees every key
-    compiling = torch.compiler.is_compiling()  # then a program is not to hold for short texts only
-    if window is not None and not compiling and 1 <= max(seq_q, seq_k) <= window:
-        window = None  # no query lies further from a key
-    # PyTorch aligns is_causal to the top left: right only where queries and keys are as many.
-    top_left = causal and window is None and mask is None and bias is None
-    if seq_q != seq_k:  # decided by `if`: compared, the compiler's sizes give no bool of Python's
-        top_left = False
-    if (causal or window is not None) and not top_left:
-        visible = visible_keys(seq_q, seq_k, causal=causal, window=window, device=q.device)
-        mask = visible if mask is None else mask & visible
-    bias = _merged(bias, mask, q) if bias is not None else mask
-    while bias is not None and bias.ndim < 2:
-        bias = bias[None]  # the kernel wants an axis of queries
-    folds = seq_q == 1 and q.shape[1] != k.shape[1]
+    bias, top_left = _told(q, k, causal, window, bias, mask)
+    folds = q.shape[2] == 1 and q.shape[1] != k.shape[1]
     if folds:
         # One query a head: the group's heads become rows of one product with their shared keys,
         # up to ten times faster, because the kernel would read the keys once for each head.
@@ -191,6 +176,29 @@ def attention(
     return out.reshape(q.shape[0], -1, 1, v.shape[-1]) if folds else out
 
 
+def _told(
+    q: Tensor, k: Tensor, causal: bool, window: int | None, bias: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor | None, bool]:
+    """Who sees whom, as PyTorch's kernel is told it: a bias or mask, and its flag `is_causal`."""
+    seq_q, seq_k = q.shape[2], k.shape[2]
+    if causal and seq_q == 1:
+        causal = False  # a single query is the last one: it sees every key
+    compiling = torch.compiler.is_compiling()  # then a program is not to hold for short texts only
+    if window is not None and not compiling and 1 <= max(seq_q, seq_k) <= window:
+        window = None  # no query lies further from a key
+    # PyTorch aligns is_causal to the top left: right only where queries and keys are as many.
+    top_left = causal and window is None and mask is None and bias is None
+    if seq_q != seq_k:  # decided by `if`: compared, the compiler's sizes give no bool of Python's
+        top_left = False
+    if (causal or window is not None) and not top_left:
+        visible = visible_keys(seq_q, seq_k, causal=causal, window=window, device=q.device)
+        mask = visible if mask is None else mask & visible
+    bias = _merged(bias, mask, q) if bias is not None else mask
+    while bias is not None and bias.ndim < 2:
+        bias = bias[None]  # the kernel wants an axis of queries
+    return bias, top_left
+
+
 def _merged(bias: Tensor, mask: Tensor | None, q: Tensor) -> Tensor:
     """Bias and mask in one tensor of scores, which is what PyTorch's kernel takes.
 
@@ -198,9 +206,10 @@ def _merged(bias: Tensor, mask: Tensor | None, q: Tensor) -> Tensor:
     kernel for the CPU adds float32 to the scores of 16-bit queries, others want one type.
     """
     dtype = torch.float32 if q.device.type == "cpu" and q.element_size() < 4 else q.dtype
-    if bias.dtype != dtype:
-        ends = torch.finfo(dtype)
-        bias = bias.clamp(ends.min, ends.max).masked_fill(bias == -math.inf, -math.inf).to(dtype)
+    ends = torch.finfo(dtype)
+    if ends.max < torch.finfo(bias.dtype).max:
+        bias = bias.clamp(ends.min, ends.max).masked_fill(bias == -math.inf, -math.inf)
+    bias = bias.to(dtype)
     return bias if mask is None else bias.masked_fill(~mask, -math.inf)
 
 

@@ -98,7 +98,7 @@ def generate(  # type: ignore[misc]  # the overloads leave the options to this s
         raise ValueError("use_cache=False leaves nothing to compile for or to keep in a cache")
     elif cache is not None and (compile or cache.length):
         raise ValueError("cache must be empty, and cannot be chosen for a compiled step")
-    mask = check_request(model, ids, max_new_tokens, attention_mask, cache)
+    mask = check_request(model.config, model.reader(), ids, max_new_tokens, attention_mask, cache)
     stops = stop_set(stop_ids, model.config.vocab_size)
     stream = _stream(model, ids, max_new_tokens, sampler, stops, mask, cache, compile)
     return (int(chosen) for chosen in stream) if single else stream

@@ -144,7 +144,7 @@ class Decoder(nn.Module):
         # No buffer: model.to(bfloat16) would round the angles, and far positions would blur.
         assert config.head_dim is not None
         turned = config.latent.rope_dim if config.latent else config.head_dim
-        self._frequencies = (
+        self.frequencies = (
             rope_frequencies(turned, config.rope_base, config.rope_scaling)
             if config.position == "rope"
             else None
@@ -247,7 +247,7 @@ class Decoder(nn.Module):
                 visible = visible & (keys > new[:, None] - self.config.window)
             mask = visible if mask is None else mask & visible
         seen: dict[str, Any] = {"positions": q_at, "rotation": None, "bias": None, "mask": mask}
-        if self._frequencies is not None:
+        if self.frequencies is not None:
             seen["rotation"] = self.rotation(q_at)
         if self.config.position == "alibi":
             fading = alibi_slopes(self.config.n_heads).to(device)
@@ -260,11 +260,11 @@ class Decoder(nn.Module):
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """RoPE's tables for these tokens, with an axis for the heads where rows differ."""
-        assert self._frequencies is not None
+        assert self.frequencies is not None
         wide = self.embedding.weight.dtype == torch.float64
         cos, sin = rope_rotation(
             positions,
-            self._frequencies,
+            self.frequencies,
             rope_amplitude(self.config.rope_scaling),
             torch.float64 if wide else torch.float32,
         )
@@ -274,7 +274,7 @@ class Decoder(nn.Module):
         """What a cache has to know of this model."""
         config = self.config
         return Reader(
-            len(self.blocks), config.window, config.latent is not None, self._frequencies,
+            len(self.blocks), config.window, config.latent is not None, self.frequencies,
             config.rope_layout,
         )  # fmt: skip
 

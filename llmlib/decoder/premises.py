@@ -161,7 +161,7 @@ def _settings(model: Any) -> str | None:
         return f"engine({engine_asked()!r}) was asked for"
     if config.norm_eps < SMALLEST_EPS:
         return f"norm_eps is {config.norm_eps}"
-    frequencies = model._frequencies
+    frequencies = model.frequencies
     if frequencies is None or frequencies.shape != (config.head_dim // 2,):  # type: ignore[operator]
         return "RoPE does not turn whole heads"
     if model.embedding.max_norm is not None:
@@ -248,7 +248,7 @@ class Watch:
             if type(module) in _SETTINGS
         ]
         # Kept alive, so that no other object can have the same identity.
-        self.kept = self._held(), model.config, model._frequencies
+        self.kept = self._held(), model.config, model.frequencies
         self.before = self._seen()
 
     def unchanged(self) -> bool:
@@ -266,7 +266,7 @@ class Watch:
             list(map(id, held)),
             [x.data_ptr() for x in held if isinstance(x, Tensor)],  # model.to() keeps the parameter
             [get(state) for get, state in self.settings],
-            [id(self.model.config), id(self.model._frequencies), engine_asked()],
+            [id(self.model.config), id(self.model.frequencies), engine_asked()],
         )
 
 

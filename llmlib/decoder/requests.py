@@ -7,7 +7,6 @@ compiler traces the program.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,9 +14,6 @@ from torch import Tensor
 from llmlib.checks import check_integer, readable
 from llmlib.decoder.config import DecoderConfig
 from llmlib.kv_cache import FixedKVCache, KVCache, Reader
-
-if TYPE_CHECKING:  # the model itself checks its requests here
-    from llmlib.decoder.model import Decoder
 
 
 def check_pass(
@@ -179,7 +175,8 @@ def stop_set(stop_ids: Iterable[int], vocab_size: int) -> set[int]:
 
 
 def check_request(
-    model: "Decoder",
+    config: DecoderConfig,
+    reader: Reader,
     ids: Tensor,
     max_new_tokens: int,
     attention_mask: Tensor | None,
@@ -189,16 +186,16 @@ def check_request(
     check_integer("max_new_tokens", max_new_tokens)
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, expected 0 or more")
-    check_ids(model.config, ids)
+    check_ids(config, ids)
     total = ids.shape[1] + max(max_new_tokens - 1, 0)  # the last token that is made is never fed
-    check_context(model.config, total, cache)
+    check_context(config, total, cache)
     if cache is not None:
-        cache.check(model.reader())
+        cache.check(reader)
     if isinstance(cache, FixedKVCache) and total > cache.capacity:
         raise ValueError(f"{total} tokens do not fit in a cache of {cache.capacity}")
     if attention_mask is None:
         return None
-    check_mask(model.reader(), attention_mask, (ids.shape[0], ids.shape[1]), cache)
+    check_mask(reader, attention_mask, (ids.shape[0], ids.shape[1]), cache)
     mask = attention_mask.to(ids.device).bool()
     if not bool(mask[:, -1].all()):
         row = int((~mask[:, -1]).nonzero()[0])

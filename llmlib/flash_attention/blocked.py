@@ -24,12 +24,12 @@ from torch.autograd import forward_ad
 
 from llmlib.checks import batched, readable
 from llmlib.flash_attention import one_tile
-from llmlib.flash_attention.inputs import USUAL_TILES, Options, TileSizes
-from llmlib.flash_attention.reference import (
+from llmlib.flash_attention.differentiable import (
+    differentiable_attention,
+    differentiable_gradients,
     distinct,
-    reference_flash_attention,
-    reference_gradients,
 )
+from llmlib.flash_attention.inputs import USUAL_TILES, Options, TileSizes
 from llmlib.flash_attention.scores import (
     Scores,
     has_nan,
@@ -204,7 +204,7 @@ class BlockedAttention(torch.autograd.Function):
         given = (*ctx.saved_tensors, d_out, d_lse)
         if batched(d_out) or batched(d_lse):
             q, k, v, slopes = given[:4]
-            found = reference_gradients(q, k, v, slopes, d_out, d_lse, ctx.scores)
+            found = differentiable_gradients(q, k, v, slopes, d_out, d_lse, ctx.scores)
             return *found, None, None, None
         return *BlockedGradient.apply(*given, ctx.scores, ctx.fits), None, None, None
 
@@ -230,7 +230,7 @@ class BlockedGradient(torch.autograd.Function):
         off = torch.autocast("cuda" if q.is_cuda else "cpu", enabled=False)
         with torch.enable_grad(), off:
             q, k, v, d_out, d_lse = given = [distinct(x) for x in (q, k, v, d_out, d_lse)]
-            first = reference_gradients(q, k, v, slopes, d_out, d_lse, ctx.scores)
+            first = differentiable_gradients(q, k, v, slopes, d_out, d_lse, ctx.scores)
             dq, dk, dv, *d = torch.autograd.grad(first, given, upstream, create_graph=keep)
         return dq, dk, dv, None, None, None, *d, None, None
 
@@ -246,7 +246,7 @@ def blocked_attention(
     mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
     scores = Scores(mask, options.scale, options.softcap, tiles)
     if torch._C._are_functorch_transforms_active() or has_tangent(q, k, v):
-        return reference_flash_attention(q, k, v, slopes, scores)
+        return differentiable_attention(q, k, v, slopes, scores)
     fits = one_tile.fits(q, k, tiles.scores)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         return BlockedAttention.apply(q, k, v, slopes, scores, fits)

@@ -50,6 +50,7 @@ def sliding_window_attention(
     causal: bool = False,
     dilation: int = 1,
     scale: float | None = None,
+    chunk: int | None = None,
 ) -> Output:
     """Attention under `sliding_window_mask`: chunks of queries against the keys near them.
 
@@ -60,6 +61,7 @@ def sliding_window_attention(
         q, k, v: as for `llmlib.attention.reference_attention`, seq_q and seq_k may differ.
         window, causal, dilation: see `sliding_window_mask`.
         scale: of the scores; 1/sqrt(head_dim) if None.
+        chunk: queries of a part; None lets the window decide.
 
     Raises:
         TypeError, ValueError: sizes that are not positive integers, shapes that do not fit.
@@ -67,7 +69,7 @@ def sliding_window_attention(
     Source: beltagy2020longformer
     """
     check_sizes(window=window, dilation=dilation)
-    parts = _window_parts(q, k.shape[2], window, causal, dilation)
+    parts = _window_parts(q, k.shape[2], window, causal, dilation, chunk)
     return attend_in_parts(q, k, v, parts, scale)
 
 
@@ -82,6 +84,7 @@ def longformer_attention(
     causal: bool = False,
     dilation: int = 1,
     scale: float | None = None,
+    chunk: int | None = None,
 ) -> Output:
     """Attention under `longformer_mask`; global queries may bring projections of their own.
 
@@ -91,6 +94,7 @@ def longformer_attention(
         global_qkv: other queries, keys and values for the rows of the global tokens, the queries
             (batch, heads, len(global_tokens), head_dim); None takes them from q, k, v.
         scale: of the scores; 1/sqrt(head_dim) if None.
+        chunk: queries of a part; None lets the window decide.
 
     Raises:
         TypeError, ValueError: as `longformer_mask`; seq_q and seq_k that differ.
@@ -100,7 +104,7 @@ def longformer_attention(
     check_sizes(window=window, dilation=dilation)
     _check_one_text(q, k)
     chosen = torch.tensor(check_positions(global_tokens, q.shape[2]), device=q.device).long()
-    near = _window_parts(q, k.shape[2], window, causal, dilation)
+    near = _window_parts(q, k.shape[2], window, causal, dilation, chunk)
     out = attend_in_parts(q, k, v, _with_columns(near, chosen, q, causal), scale)
     if len(chosen):
         own = (q[:, :, chosen], k, v) if global_qkv is None else global_qkv
@@ -152,8 +156,9 @@ def bigbird_attention(
 
 
 def sink_attention(
-    q: Queries, k: Keys, v: Values, *, window: int, n_sinks: int, scale: float | None = None
-) -> Output:
+    q: Queries, k: Keys, v: Values, *, window: int, n_sinks: int, scale: float | None = None,
+    chunk: int | None = None,
+) -> Output:  # fmt: skip
     """Attention under `sink_mask`: a causal window, and the first n_sinks keys for every query.
 
     Args, Raises: as `sliding_window_attention` and `sink_mask`.
@@ -167,7 +172,7 @@ def sink_attention(
     offset = seq_k - q.shape[2]
 
     def parts() -> Iterator[Part]:
-        for rows, columns, _ in _window_parts(q, seq_k, window, True, 1):
+        for rows, columns, _ in _window_parts(q, seq_k, window, True, 1, chunk):
             queries, near = _positions(rows, columns, offset, q.device)
             both = torch.cat([sinks[sinks < near[0]], near])
             yield rows, both, sink_rule(queries[:, None], both, window, n_sinks)
@@ -179,12 +184,15 @@ def sink_attention(
 
 
 def _window_parts(
-    q: Tensor, seq_k: int, window: int, causal: bool, dilation: int
+    q: Tensor, seq_k: int, window: int, causal: bool, dilation: int, chunk: int | None
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Chunks of queries, the slice of keys that their windows cover, and the band between them."""
     seq_q, offset = q.shape[2], seq_k - q.shape[2]
     span = (window - 1) * dilation
-    step = dilation * min(max(window, LEAST_CHUNK), MOST_CHUNK)
+    if chunk is None:
+        chunk = min(max(window, LEAST_CHUNK), MOST_CHUNK)
+    check_sizes(chunk=chunk)
+    step = dilation * chunk
     for first in range(min(dilation, seq_q)):
         for start in range(first, seq_q, step):
             rows = slice(start, min(start + step, seq_q), dilation)

@@ -15,7 +15,7 @@ from llmlib.flash_attention.scores import Scores, product
 from llmlib.precision import widened
 
 
-def reference_flash_attention(
+def differentiable_attention(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, scores: Scores
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp of (batch, heads, seq_q, d), ..., differentiable as often as wanted.
@@ -42,14 +42,14 @@ def reference_flash_attention(
     return out, F.pad(lse, (blind, 0), value=-math.inf)
 
 
-def reference_gradients(
+def differentiable_gradients(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, d_out: Tensor, d_lse: Tensor,
     scores: Scores,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of q, k and v, which are differentiable themselves."""
     with torch.enable_grad():
         q, k, v = distinct(q), distinct(k), distinct(v)
-        results = reference_flash_attention(q, k, v, slopes, scores)
+        results = differentiable_attention(q, k, v, slopes, scores)
         dq, dk, dv = torch.autograd.grad(results, (q, k, v), (d_out, d_lse), create_graph=True)
     return dq, dk, dv
 
