@@ -10,7 +10,12 @@ from tests.schedule import ROOT, Job, Result, Stage
 STAMP = ROOT / "_build" / "book.stamp"
 SHAPES = "--jaxtyping-packages=llmlib,beartype.beartype"
 BY_FILE = ("--dist", "loadfile")  # the tests of a file share fixtures; a notebook's cells a kernel
-APART = ("bad_input", "browser", "lab")  # marks of tests that a stage of their own runs
+APART = (
+    "bad_input",
+    "unchecked",
+    "browser",
+    "lab",
+)  # marks of tests that a stage of their own runs
 
 
 def lint(job: Job) -> Result:
@@ -78,8 +83,8 @@ def lab(job: Job) -> Result:
 
 
 def bad_input(job: Job) -> Result:
-    """Wrong input; without the shape checks, which would raise before our own."""
-    return job.pytest("-m", "bad_input")
+    """Wrong input and compiled programs; without the shape checks, which would come first."""
+    return job.pytest("-m", "bad_input or unchecked")
 
 
 STAGES = {

@@ -178,6 +178,7 @@ def decoder(name: str) -> Decoder:
     return Decoder(DecoderConfig(50, 32, 1, 4, context=64, **CONFIGS[name]))
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("name", CONFIGS)
 def test_one_program_serves_every_length(name: str) -> None:
     model = decoder(name)

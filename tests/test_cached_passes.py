@@ -302,6 +302,7 @@ class Interrupting(torch.overrides.TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.unchecked
 @every_cache
 def test_an_update_that_is_interrupted_anywhere_can_be_repeated(changes, make):
     """After any number of its operations, for one new token and for several."""

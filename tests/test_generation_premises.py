@@ -276,6 +276,7 @@ def test_a_method_of_a_subclass_or_an_instance(method):
     same_with_and_without(decoder)
 
 
+@pytest.mark.unchecked
 def test_compiled_and_exchanged_blocks():
     decoder = model()
     decoder.blocks[0] = torch.compile(decoder.blocks[0], backend="eager")

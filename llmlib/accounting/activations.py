@@ -108,7 +108,7 @@ def outside_bytes(
         "embedding_norm": c.embedding_norm * norm,
         "final_norm": int(c.norm_position == "pre") * norm,
         "head.input": tokens * c.dim * size,
-        "loss.log_softmax": tokens * c.vocab_size * size,
+        "loss.log_softmax": tokens * c.vocab_size * largest(size, SINGLE),
         "loss.targets": INDEX * tokens,
     }
 

@@ -155,7 +155,7 @@ def _step(
         if isinstance(before, SingleStep) and before.still_fits():
             return before
         if why_not(model, batch, cache) is None:
-            return SingleStep(model, compiled_block=fixed)
+            return SingleStep(model)
     if compile and why_not_compiled(model) is None:
         return functools.partial(compiled(whole_step), model)
     return model

@@ -160,12 +160,12 @@ class SingleStep:
     """Logits of the next token from one token, called as the model is; only its tensors are used.
 
     Args:
-        model: a decoder that nothing stands against (`premises.why_not`).
-        compiled_block: run the compiled block, over a `FixedKVCache`, instead of the plain one.
+        model: a decoder that nothing stands against (`premises.why_not`). With a `FixedKVCache` the
+            compiled block runs, else the plain one.
     """
 
-    def __init__(self, model: Decoder, compiled_block: bool = False) -> None:
-        self.model, self.compiled_block = model, compiled_block
+    def __init__(self, model: Decoder) -> None:
+        self.model = model
         self.watch = Watch(model)
         self.blocks = [_block_weights(block) for block in model.blocks]
         config = model.config
@@ -191,8 +191,7 @@ class SingleStep:
         cos, sin = self.model.rotation(cache.positions(1))
         # a cos - b sin and b cos + a sin at once: (a, b) * (cos, cos) + (b, a) * (-sin, sin).
         turn = torch.stack([torch.cat([cos, cos], -1)[0], torch.cat([-sin, sin], -1)[0]])
-        if self.compiled_block:
-            assert isinstance(cache, FixedKVCache)
+        if isinstance(cache, FixedKVCache):
             return self._compiled(x, turn, cache)
         for i, weights in enumerate(self.blocks):
             update = cache.layer(i).update

@@ -103,15 +103,32 @@ def gguf_config(file: Described) -> DecoderConfig:
         raise ValueError(f"{file.path}: {error}") from None
 
 
-def _config(settings: Settings, file: Described, kind: str) -> DecoderConfig:
+def _heads(settings: Settings, kind: str) -> tuple[int, int, int]:
+    """Query heads, key heads and their width, which fit together."""
     heads, dim = settings["attention.head_count"], settings["embedding_length"]
-    head_dim = settings["attention.key_length"] or dim // heads
+    kv_heads, head_dim = settings["attention.head_count_kv"], settings["attention.key_length"]
+    kv_heads = kv_heads or heads
+    if heads % kv_heads:
+        raise ValueError(
+            f"{kind}.attention.head_count_kv is {kv_heads}, expected a divisor of {heads} heads"
+        )
+    if head_dim is None and dim % heads:
+        raise ValueError(
+            f"{kind}.attention.head_count is {heads}, expected a divisor of embedding_length {dim}: "
+            "there is no attention.key_length"
+        )
+    head_dim = head_dim or dim // heads
     for key in ("attention.value_length", "rope.dimension_count"):
         if settings[key] not in (None, head_dim):
             raise ValueError(
                 f"{kind}.{key} is {settings[key]}, expected {head_dim} as the keys have: values "
                 "of another width, or RoPE that turns a part of each head, is not supported"
             )
+    return heads, kv_heads, head_dim
+
+
+def _config(settings: Settings, file: Described, kind: str) -> DecoderConfig:
+    heads, kv_heads, head_dim = _heads(settings, kind)
     shape = file.shapes.get("token_embd.weight", ())
     if len(shape) != 2:
         raise ValueError(
@@ -120,10 +137,10 @@ def _config(settings: Settings, file: Described, kind: str) -> DecoderConfig:
     scaling = rope_scaling(settings)
     return DecoderConfig(
         vocab_size=shape[0],
-        dim=dim,
+        dim=settings["embedding_length"],
         n_layers=settings["block_count"],
         n_heads=heads,
-        n_kv_heads=settings["attention.head_count_kv"] or heads,
+        n_kv_heads=kv_heads,
         head_dim=head_dim,
         ffn_dim=settings["feed_forward_length"],
         context=context(settings["context_length"], scaling),
