@@ -114,8 +114,8 @@ def _heads(settings: Settings, kind: str) -> tuple[int, int, int]:
         )
     if head_dim is None and dim % heads:
         raise ValueError(
-            f"{kind}.attention.head_count is {heads}, expected a divisor of embedding_length {dim}: "
-            "there is no attention.key_length"
+            f"{kind}.attention.head_count is {heads}, expected a divisor of embedding_length "
+            f"{dim}: there is no attention.key_length"
         )
     head_dim = head_dim or dim // heads
     for key in ("attention.value_length", "rope.dimension_count"):
