@@ -128,13 +128,13 @@ EXERCISES: list[Exercise] = [
         hint="Without norms each layer multiplies the size by about the same factor.",
         solution=(
             "Growth by a constant factor: twice the layers square the factor, so the logarithm "
-            "doubles, from 3.4 to about 7. Float16 ends at 65,504, a logarithm of 4.8."
+            "doubles, from 3.5 to about 7. Float16 ends at 65,504, a logarithm of 4.8."
         ),
         answer=lambda: stream_without_norms(48),
         tolerance=0.6,
         mistakes=[
             Mistake(3.7, "That doubles the size itself. The size is multiplied layer by layer."),
-            Mistake(3.4**2, "That squares the logarithm; the size is squared."),
+            Mistake(3.5**2, "That squares the logarithm; the size is squared."),
         ],
     ),
     Choice(
