@@ -49,7 +49,9 @@ def browser(job: Job) -> Result:
 def unit(job: Job) -> Result:
     """Every test that needs no browser, with shapes checked at run time."""
     marks = " and ".join(f"not {mark}" for mark in APART)
-    return job.pytest("-m", marks, SHAPES, "--durations=20", *BY_FILE, workers=job.cores)
+    # The longest stage: with two workers it does not end alone on one core.
+    workers = max(2, job.cores)
+    return job.pytest("-m", marks, SHAPES, "--durations=20", *BY_FILE, workers=workers)
 
 
 def notebooks(job: Job) -> Result:

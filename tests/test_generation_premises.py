@@ -537,3 +537,10 @@ def test_eps_of_nothing_is_refused():
         decoder.embedding.weight[PROMPT[0]] = 0
     assert "norm_eps" in why_not(decoder)
     assert math.isnan(decoder(torch.tensor([[PROMPT[0]]]))[0, 0, 0].item())
+
+
+def test_a_method_that_another_library_adds_to_a_class_is_no_reason(monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "added_by_others", lambda self: None, raising=False)
+    assert why_not(model()) is None
+    monkeypatch.setattr(torch.nn.Linear, "__call__", lambda self, x: x, raising=False)
+    assert "Linear.__call__ was replaced" in why_not(model())

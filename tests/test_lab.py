@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -56,6 +57,22 @@ def test_cells_that_were_not_run_stay_without_a_number() -> None:
     notebook = nbformat.v4.new_notebook(cells=cells)
     lab.number_cells(notebook)
     assert [cell.get("execution_count") for cell in notebook.cells] == [None, None, 1, None, 2]
+
+
+def test_what_a_cell_measured_stays_as_stored_until_the_cell_is_changed(tmp_path: Path) -> None:
+    def timed(source: str, seconds: str, tags: list[str]) -> nbformat.NotebookNode:
+        output = nbformat.v4.new_output("stream", text=seconds)
+        cell = nbformat.v4.new_code_cell(source, metadata={"tags": tags}, outputs=[output])
+        return nbformat.v4.new_notebook(cells=[cell])
+
+    manager, tags = SimpleNamespace(root_dir=str(tmp_path)), ["nbval-ignore-output"]
+    nbformat.write(timed("clock()", "3 s", tags), tmp_path / "a.ipynb")
+    for source, tag, expected in (
+        ("clock()", tags, "3 s"), ("clock()", [], "4 s"), ("clock(2)", tags, "4 s"),
+    ):  # fmt: skip
+        model = {"type": "notebook", "content": timed(source, "4 s", tag)}
+        lab.as_stored(model, path="/a.ipynb", contents_manager=manager)
+        assert model["content"].cells[0].outputs[0].text == expected, (source, tag)
 
 
 @pytest.mark.parametrize(

@@ -27,17 +27,46 @@ SETTINGS = {
     # Else it asks to fetch news, the one thing that needs a network.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
 }
+MEASURED = "nbval-ignore-output"
 LAB_STYLE = Path(__file__).with_name("lab.css")
 
 
-def as_stored(model: dict[str, Any], **_: Any) -> None:
-    """Jupyter's hook before a save: makes a notebook what `make notebooks` stores of it."""
+def as_stored(
+    model: dict[str, Any], path: str = "", contents_manager: Any = None, **_: Any
+) -> None:
+    """Jupyter's hook before a save: makes a notebook what `make notebooks` stores of it.
+
+    Args:
+        model: of the file that is to be written.
+        path: where, below the folder that Lab shows.
+        contents_manager: Jupyter's, which knows that folder.
+    """
     if model["type"] != "notebook" or model["content"]["nbformat"] != 4:
         return
     notebook = nbformat.from_dict(model["content"])
     normalize(notebook)
     number_cells(notebook)
+    file = None if contents_manager is None else Path(contents_manager.root_dir, path.lstrip("/"))
+    if file is not None and file.is_file():
+        keep_measured(notebook, nbformat.read(file, as_version=4))
     model["content"] = notebook
+
+
+def keep_measured(notebook: nbformat.NotebookNode, stored: nbformat.NotebookNode) -> None:
+    """Leaves what a cell measured of a machine, such as a time, as the file has it.
+
+    No two runs agree on it, so each would be a change of the file. A cell whose source was changed
+    keeps what it gave.
+    """
+    known = {cell.source: cell.outputs for cell in stored.cells if measures(cell)}
+    for cell in notebook.cells:
+        if measures(cell) and cell.outputs and known.get(cell.source):
+            cell.outputs = known[cell.source]
+
+
+def measures(cell: nbformat.NotebookNode) -> bool:
+    """Whether a cell's output is another on every run, as its tag says."""
+    return cell.cell_type == "code" and MEASURED in cell.metadata.get("tags", [])
 
 
 def number_cells(notebook: nbformat.NotebookNode) -> None:

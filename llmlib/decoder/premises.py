@@ -101,12 +101,20 @@ _AS_WRITTEN = {
 
 
 def _classes() -> str | None:
-    """A class of which a method was replaced, for all its modules at once."""
-    for kind, methods in _AS_WRITTEN.items():
+    """A class of which a method was replaced, for all its modules at once.
+
+    Other libraries add methods to PyTorch's classes; those change nothing unless they take the
+    place of an inherited one.
+    """
+    for kind, written in _AS_WRITTEN.items():
         now = _methods(kind)
-        if now != methods:
-            names = sorted(name for name in now | methods if now.get(name) != methods.get(name))
-            return f"{kind.__name__}.{names[0]} was replaced"
+        if now == written:
+            continue
+        inherited = set().union(*(vars(base) for base in kind.__mro__[1:]))
+        for name in sorted(now | written):
+            known = name in written or name in inherited
+            if known and now.get(name) != written.get(name):
+                return f"{kind.__name__}.{name} was replaced"
     return None
 
 

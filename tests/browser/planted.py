@@ -102,8 +102,9 @@ def style(text: str) -> Plant:
 
 
 def dead_key(key: str) -> Plant:
-    """A page on which a key does nothing."""
-    return on("keydown", f"if (e.key === '{key}') e.preventDefault()")
+    """A page on which a key does nothing, neither the browser's own nor a widget's."""
+    stop = "e.preventDefault(); e.stopImmediatePropagation()"
+    return on("keydown", f"if (e.key === '{key}') {{ {stop} }}")
 
 
 # A pane of glass over every widget: it can be seen, and no pointer reaches it.
