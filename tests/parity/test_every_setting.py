@@ -94,6 +94,8 @@ ON_THE_HUB = (  # keys of configurations on the hub, of other families, and of n
     "rope_interleaved", "use_mrope", "num_experts", "attention_scale", "a_key_of_nobody",
     "torch_dtype", "auto_map", "_name_or_path", "task_specific_params", "n_ctx", "seq_length",
     "attn_implementation", "gradient_checkpointing", "max_sequence_length", "transformers_weights",
+    "n_special", "model_max_length", "neftune_noise_alpha", "use_flash_attention",
+    "trust_remote_code", "unsloth_fixed", "attn_factor",
 )  # fmt: skip
 IDS = torch.arange(60).remainder(31)[None]
 TOLERANCE = 1e-4
