@@ -197,4 +197,5 @@ def test_keys_that_tell_where_a_file_comes_from_are_harmless():
         if not name.startswith("_") and key not in ("general.type", "general.architecture")
     }
     assert len(listed) > 90
+    listed |= {"general.parameter_count", "general.filename"}  # of Ollama, of the first version
     assert config(outside=dict.fromkeys(listed, "x")) == config()

@@ -31,11 +31,13 @@ TRAINING = harmless(
     "initializer_range", "gradient_checkpointing", "embd_pdrop", "attn_pdrop", "resid_pdrop",
     "attention_dropout", "hidden_dropout", "classifier_dropout", "summary_first_dropout",
     "use_bfloat16", "loss_type", "output_router_logits", "aux_loss_alpha", "seq_aux",
+    "neftune_noise_alpha",
 )  # fmt: skip
 TOKENS = harmless(
     "says what ids mean or which are put around a text: the tokenizer's matter",
     "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id",
-    "mask_token_id", "decoder_start_token_id", "tokenizer_class", "prefix",
+    "mask_token_id", "decoder_start_token_id", "tokenizer_class", "prefix", "model_max_length",
+    "tokenizer_padding_side", "tokenizer_model_max_length",
 )  # fmt: skip
 CHOOSING = harmless(
     "chooses tokens after the logits are there",
@@ -58,20 +60,20 @@ OTHER_HEADS = harmless(
     "of another head, whose tensors would be refused: classes, answers, summaries",
     "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task",
     "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
-    "predict_special_tokens",
+    "predict_special_tokens", "n_special",
 )  # fmt: skip
 ENGINE = harmless(
     "another way to compute the same numbers",
     "attn_implementation", "_attn_implementation", "_attn_implementation_autoset",
     "_attn_implementation_internal", "_flash_attn_2_enabled", "_experts_implementation",
     "experts_implementation", "chunk_size_feed_forward", "pretraining_tp", "torchscript",
-    "use_flash_attention_2", "use_flash_attn",
+    "use_flash_attention_2", "use_flash_attention", "use_flash_attn",
 )  # fmt: skip
 ORIGIN = harmless(
     "tells where the file comes from; no code beside the weights is ever run",
     "model_type", "architectures", "auto_map", "custom_pipelines", "transformers_version",
     "transformers.js_config", "_name_or_path", "name_or_path", "_commit_hash", "unsloth_version",
-    "unsloth_fixed", "is_llama_config",
+    "unsloth_fixed", "is_llama_config", "trust_remote_code",
 )  # fmt: skip
 STORED_TYPE = harmless(
     "the type of the stored numbers, which the file says itself; `load` has its own dtype",

@@ -64,6 +64,7 @@ ELSEWHERE: Mapping[str, str] = {
     r"general\.(name|author|version|organization|finetune|basename|description|quantized_by)": (
         "tells where the file comes from"
     ),
+    r"general\.(parameter_count|filename)": "tells of the file, as its name does",
     r"general\.(size_label|url|doi|uuid|repo_url|tags|languages|datasets|license(\.\w+)?)": (
         "tells where the file comes from"
     ),

@@ -28,7 +28,7 @@ DEFAULT_BASE = 10_000.0
 ROPE: Table = {
     "max_position_embeddings": Used(SIZE, 2048),
     "original_max_position_embeddings": Used(SIZE, None, null=True),
-    "rope_theta": Used(POSITIVE, None),
+    "rope_theta": Used(POSITIVE, None, null=True),
     "rope_scaling": Used(OBJECT, None, null=True),
     "rope_parameters": Used(OBJECT, None, null=True),
     "partial_rotary_factor": Only((None, 1.0)),

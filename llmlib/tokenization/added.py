@@ -80,9 +80,15 @@ class _Finder:
             ):
                 continue
             if token.lstrip:
-                begin = max(behind, len(text[:begin].rstrip(WHITE_SPACE)))
+                begin = max(begin, behind)
+                while begin > behind and text[begin - 1] in WHITE_SPACE:
+                    begin -= 1
             if token.rstrip:
-                end = len(text) - len(text[end:].lstrip(WHITE_SPACE))
+                end = max(end, behind)  # up to there, the token before has taken white space
+                while end < len(text) and text[end] in WHITE_SPACE:
+                    end += 1
+            if begin >= end:  # white space that the token before has taken
+                continue
             if behind < begin:
                 yield text[behind:begin]
             yield token.id

@@ -130,12 +130,13 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
         tokens.
 
         Args:
-            messages: mappings with "role" (system, user, assistant) and "content".
+            messages: mappings with "role" (system, user, assistant) and "content", or "tool_calls"
+                for it.
             add_generation_prompt: end with the opening of the assistant's answer.
             variables: what else the template uses, such as enable_thinking.
 
-        Raises: ValueError if the model has no template, if the template refuses the messages, or
-            writes a mark that is no token here.
+        Raises: ValueError if the model has no template, if the template refuses the messages, does
+            not read tools or documents that are given, or writes a mark that is no token here.
         """
         if self.chat_template is None:
             raise ValueError(

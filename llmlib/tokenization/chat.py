@@ -14,6 +14,7 @@ from typing import Any
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 import jinja2.nodes
 import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -34,13 +35,20 @@ TAIL = (
 Messages = Sequence[Mapping[str, Any]]
 
 
-def check_messages(messages: Messages) -> None:
-    """Raises ValueError for a message without a role or content."""
+def check_messages(messages: Messages, calls: bool = False) -> None:
+    """Raises ValueError for a message without a role or content.
+
+    Args:
+        messages: mappings with "role" and "content".
+        calls: whether a message may have "tool_calls" for its content.
+    """
     if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence):
         raise TypeError(f"messages are {messages!r}, expected a list of them")
     for i, message in enumerate(messages):
+        called = calls and isinstance(message, Mapping) and message.get("tool_calls")
+        needed = ("role",) if called and message.get("content") is None else ("role", "content")
         whole = isinstance(message, Mapping) and all(
-            isinstance(message.get(key), str) for key in ("role", "content")
+            isinstance(message.get(key), str) for key in needed
         )
         if not whole:
             raise ValueError(f"message {i} is {message!r}, expected role and content as text")
@@ -136,6 +144,8 @@ class ChatTemplate:
         self.text, self.names = template, dict(names)
         with _errors():
             self.template = _environment().from_string(template)
+            # What is given to it and passed over would be missing in the text, unnoticed.
+            self.reads = jinja2.meta.find_undeclared_variables(_environment().parse(template))
 
     def render(
         self, messages: Messages, add_generation_prompt: bool = True, **variables: Any
@@ -143,18 +153,25 @@ class ChatTemplate:
         """The conversation as one text.
 
         Args:
-            messages: mappings with "role" and "content".
+            messages: mappings with "role" and "content", or "tool_calls" for it if the template
+                reads these. What is None counts as absent: templates ask whether a key is there.
             add_generation_prompt: end with the opening of the assistant's answer.
             variables: what else the template uses, such as enable_thinking.
 
-        Raises: ValueError for what the template itself refuses, or a message without role or
-            content.
+        Raises: ValueError for what the template itself refuses, a message without role or content,
+            tools or documents that the template does not read.
         """
-        check_messages(messages)
+        check_messages(messages, calls="tool_calls" in self.text)
         given = {"tools": None, "documents": None, **self.names, **variables}
+        for key in ("tools", "documents"):
+            if given[key] and key not in self.reads:
+                raise ValueError(f"{key} are given, but the chat template does not read them")
         with _errors():
             return self.template.render(
-                messages=[dict(message) for message in messages],
+                messages=[
+                    {key: value for key, value in message.items() if value is not None}
+                    for message in messages
+                ],
                 add_generation_prompt=add_generation_prompt,
                 **given,
             )
@@ -195,7 +212,10 @@ class ChatTemplate:
 def _break(value: Any, names: Sequence[str], sign: str, is_role: bool) -> Any:
     """A value with a sign inside every mark in its texts."""
     if isinstance(value, Mapping):
-        return {key: _break(inner, names, sign, is_role) for key, inner in value.items()}
+        return {
+            _break(key, names, sign, True): _break(inner, names, sign, is_role)
+            for key, inner in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_break(inner, names, sign, is_role) for inner in value]
     if not isinstance(value, str):

@@ -5,6 +5,7 @@ Here too every key is understood, known to change no id, or refused by name.
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,7 @@ from llmlib.tokenization.files import (
 from llmlib.tokenization.tokenizer_json import ADDED_FLAGS
 
 CONFIG_FILE, TEMPLATE_FILE = "tokenizer_config.json", "chat_template.jinja"
-NAMED_TOKENS = (
-    *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"),
-)
+NAMED_TOKEN = re.compile(r"[a-z]\w*_token")  # bos_token, and a model's own, such as image_token
 # What these say is done elsewhere, or not at all, and changes no id of one text.
 HARMLESS = (
     # which program to use, and where it was
@@ -38,7 +37,12 @@ HARMLESS = (
         "backend",
     ),
     *("special_tokens_map_file", "vocab_file", "merges_file", "is_local", "local_files_only"),
-    *("use_fast", "tokenizer_type", "trust_remote_code", "_commit_hash", "device_map"),
+    *("use_fast", "from_slow", "tokenizer_type", "trust_remote_code", "_commit_hash"),
+    *("device_map", "torch_dtype", "dtype", "transformers_version", "unsloth_fixed"),
+    # what tokenizer.json says itself: its size, and ids whose tokens stand here by name
+    *("vocab_size", "bos_token_id", "eos_token_id", "unk_token_id", "pad_token_id"),
+    # of SentencePiece's own program, which does not read tokenizer.json
+    "sp_model_kwargs",
     # batches, and texts that are too long: `encode` takes one text and gives all its ids
     *("model_max_length", "max_length", "max_len", "padding_side", "truncation_side", "padding"),
     *("stride", "truncation", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"),
@@ -46,7 +50,9 @@ HARMLESS = (
     # how text is tidied when decoding: `decode` gives the text of the tokens and tidies nothing
     *("clean_up_tokenization_spaces", "spaces_between_special_tokens", "errors", "trim_offsets"),
     # special tokens in a text: the caller says so by allow_special
-    *("split_special_tokens", "legacy", "use_default_system_prompt", "response_schema"),
+    *("split_special_tokens", "legacy", "use_default_system_prompt"),
+    # how a program reads the answer
+    *("response_schema", "response_template", "tool_parser_type"),
 )
 # Keys that do nothing with these values, and would change ids with others.
 IDLE = {
@@ -56,6 +62,9 @@ IDLE = {
     "normalization": (None, False),
     "dropout": (None, 0, 0.0),
 }
+SIDES = ("add_bos_token", "add_eos_token")
+OWN = "model_specific_special_tokens"
+LISTED = ("additional_special_tokens", "extra_special_tokens")
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,10 @@ def read_beside(folder: Path, file: TokenizerFile) -> Beside:
         return Beside(text, (), file.around)
     content = read_json(config)
     with naming(config):
-        known = (*NAMED_TOKENS, *HARMLESS, *IDLE, "add_bos_token", "add_eos_token", "chat_template")
-        more = ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
-        only(content, (*known, *more), "the key")
+        known = (*HARMLESS, *IDLE, *SIDES, "chat_template", "added_tokens_decoder", OWN, *LISTED)
+        # null says that there is no such thing
+        given = {k: v for k, v in content.items() if v is not None and not _is_name(k)}
+        only(given, known, "the key")
         for key, idle in IDLE.items():
             if content.get(key) not in idle:
                 raise ValueError(
@@ -115,12 +125,19 @@ def _content(value: Any, key: str) -> str:
     return str(expect(value, str, key))
 
 
+def _is_name(key: str) -> bool:
+    """Whether a key names a token, which a template may use."""
+    return bool(NAMED_TOKEN.fullmatch(key)) and key not in SIDES
+
+
 def _names(content: Mapping[str, Any], file: TokenizerFile) -> tuple[tuple[str, str], ...]:
     """The tokens that have a role; each must be one that tokenizer.json lists as added."""
     added = {token.content for token in file.added}
-    names = [(k, _content(content[k], k)) for k in NAMED_TOKENS if content.get(k) is not None]
+    own = expect(content.get(OWN) or {}, dict, OWN)
+    named = {k: v for k, v in content.items() if _is_name(k) and v is not None}
+    names = [(k, _content(v, k)) for k, v in (named | own).items()]
     listed: list[tuple[str, str]] = []
-    for key in ("additional_special_tokens", "extra_special_tokens"):
+    for key in LISTED:
         entries = content.get(key) or []
         entries = list(entries.values()) if isinstance(entries, dict) else entries
         listed += [(key, _content(entry, key)) for entry in expect(entries, list, key)]

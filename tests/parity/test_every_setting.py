@@ -94,6 +94,8 @@ ON_THE_HUB = (  # keys of configurations on the hub, of other families, and of n
     "rope_interleaved", "use_mrope", "num_experts", "attention_scale", "a_key_of_nobody",
     "torch_dtype", "auto_map", "_name_or_path", "task_specific_params", "n_ctx", "seq_length",
     "attn_implementation", "gradient_checkpointing", "max_sequence_length", "transformers_weights",
+    "n_special", "model_max_length", "neftune_noise_alpha", "use_flash_attention",
+    "trust_remote_code", "unsloth_fixed", "attn_factor",
 )  # fmt: skip
 IDS = torch.arange(60).remainder(31)[None]
 TOLERANCE = 1e-4
@@ -250,3 +252,33 @@ def test_defaults_are_those_of_the_class(kind):
         if key in known and ours is not None and not entry.required and ours != known[key]:
             wrong[key] = (ours, known[key])
     assert not wrong
+
+
+FROM_THE_HUB = {  # keys and values that folders on the hub have: these must load, not only be named
+    "gpt2": {
+        "n_special": 0, "predict_special_tokens": True, "n_ctx": 64, "output_past": True,
+        "summary_type": "cls_index", "task_specific_params": {"text-generation": {"top_k": 50}},
+    },
+    "llama": {
+        "rope_theta": None, "unsloth_fixed": True, "is_llama_config": True, "pretraining_tp": 1,
+        "rope_interleaved": False, "transformers.js_config": {"kv_cache_dtype": {}},
+        "max_sequence_length": 64, "model_max_length": 64, "trust_remote_code": True,
+    },
+    "mistral": {"neftune_noise_alpha": 5, "use_flash_attention": True, "torch_dtype": "bfloat16"},
+    "qwen2": {"use_mrope": False, "max_window_layers": 21, "rope_theta": None},
+    "qwen3": {"rope_theta": None, "rope_scaling": None, "max_window_layers": 28},
+    "bloom": {
+        "n_inner": None, "offset_alibi": 100, "skip_bias_add": True, "skip_bias_add_qkv": False,
+        "masked_softmax_fusion": True, "bias_dropout_fusion": True, "pretraining_tp": 1,
+    },
+    "deepseek_v2": {
+        "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV2Config"}, "seq_aux": True,
+        "scoring_func": "softmax", "moe_layer_freq": 1, "ep_size": 1, "aux_loss_alpha": 0.001,
+    },
+}  # fmt: skip
+
+
+@every_kind
+def test_a_folder_as_the_hub_has_it_is_not_refused(kind):
+    assert verdict(kind, FROM_THE_HUB[kind]) is None
+    load(folder(kind)[0])  # the folder as it was changed

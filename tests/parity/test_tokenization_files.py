@@ -119,6 +119,11 @@ READ = {
         for special in (True, False)
         for flag in (*FLAGS, None)
     },
+    "added white space that the token before takes": lambda: added(
+        tokenizer(),
+        AddedToken("<mask>", rstrip=True, special=False, normalized=False),
+        AddedToken("\t ", lstrip=True, special=False, normalized=False),
+    ),
     "added words": lambda: added(
         tokenizer(normalizer=N.NFC()),
         AddedToken("the", single_word=True, special=False, normalized=False),

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from llmlib.tokenization import AddedToken, BPETokenizer, ByteLevelBPETokenizer, Split
 
@@ -208,7 +209,9 @@ def test_random_damage_to_the_bytes_of_a_file_has_a_name(tokenizer, tmp_path):
         ({"add_prefix_space": True}, "add_prefix_space is True, which changes ids"),
         ({"do_lower_case": True}, "do_lower_case is True"),
         ({"unheard_of": 1}, "the key 'unheard_of' is 1"),
+        ({"fix_mistral_regex": True}, "the key 'fix_mistral_regex' is True"),
         ({"bos_token": "<nil>"}, "bos_token names '<nil>', which is no added token"),
+        ({"image_token": "<nil>"}, "image_token names '<nil>', which is no added token"),
         ({"additional_special_tokens": ["<nil>"]}, "names '<nil>'"),
         ({"add_bos_token": True}, "add_bos_token is true, but there is no bos_token"),
         ({"added_tokens_decoder": {"3": {"content": "x"}}}, r"added_tokens_decoder\['3'\]"),
@@ -220,6 +223,44 @@ def test_a_config_that_changes_ids_is_refused_by_key(tmp_path, change, problem):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(change), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"tokenizer_config\.json: .*{problem}"):
         ByteLevelBPETokenizer.load(tmp_path)
+
+
+CONFIGS_ON_THE_HUB = {  # keys and values that change no id, as the models' own folders have them
+    "DeepSeek-V2-Lite": {"legacy": True, "sp_model_kwargs": {}, "model_max_length": 16384},
+    "Mistral-Nemo": {
+        "legacy": True, "sp_model_kwargs": {}, "spaces_between_special_tokens": False,
+        "use_default_system_prompt": False, "model_max_length": 1000000000000000019884624838656,
+    },
+    "SmolLM2": {"add_prefix_space": False, "vocab_size": 49152, "tokenizer_class": "GPT2Tokenizer"},
+    "Llama 3.2, copied": {"unsloth_fixed": True, "padding_side": "left", "unk_token": None},
+    "Llava": {"image_token": "<s>", "processor_class": "LlavaProcessor", "backend": "tokenizers"},
+    "a key without a value": {"unheard_of": None},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGS_ON_THE_HUB)
+def test_a_config_that_changes_no_id_is_read(tokenizer, tmp_path, name):
+    tokenizer.save(tmp_path)
+    config = {"bos_token": "<s>", "eos_token": None, **CONFIGS_ON_THE_HUB[name]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    text = "She sells <s>sea shells"
+    for special in (False, True):
+        ids = ByteLevelBPETokenizer.load(tmp_path).encode(text, allow_special=special)
+        assert ids == tokenizer.encode(text, allow_special=special)
+
+
+def test_a_models_own_special_token_is_written_by_transformers_and_read(tmp_path):
+    mine = ByteLevelBPETokenizer.train(TEXT, 260, special_tokens=["<s>", "<image>"])
+    mine.save(tmp_path)
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(
+        tmp_path, bos_token="<s>", extra_special_tokens={"image_token": "<image>"}
+    )
+    theirs.chat_template = "{{ bos_token }}{{ image_token }}"
+    theirs.save_pretrained(tmp_path)
+    read = ByteLevelBPETokenizer.load(tmp_path)
+    assert read.template_tokens == {"bos_token": "<s>", "image_token": "<image>"}
+    chat = [{"role": "user", "content": "x"}]
+    assert read.chat(chat) == theirs.apply_chat_template(chat, return_dict=False)
 
 
 # --- ids and texts that are none --------------------------------------------------------------
