@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
+INTEGERS = (
+    torch.int64, torch.int32, torch.int16, torch.int8,
+    torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+)  # fmt: skip
+
 
 def has_numbers(x: Tensor) -> bool:
     """Whether x has numbers, now or when the traced program runs, and not a shape alone."""
@@ -38,6 +43,17 @@ def check_integer(name: str, value: int) -> None:
     """TypeError for what is no integer; True and False are none."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r}")
+
+
+def check_integers(name: str, x: Tensor) -> Tensor:
+    """x as int64, so that a difference of narrow or unsigned ones does not wrap around.
+
+    TypeError for floats and bools, which would be cut, or taken for 0 and 1.
+    """
+    if not isinstance(x, Tensor) or x.dtype not in INTEGERS:
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name} is {kind}, expected a tensor of integers")
+    return x.long()
 
 
 def check_sizes(least: int = 1, **sizes: int) -> None:

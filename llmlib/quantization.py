@@ -75,6 +75,8 @@ class Int8Linear(nn.Module):
         """
         if self.in_features % KERNEL_STEP:
             return False
+        if self.scale.dtype != torch.bfloat16:  # a model that was moved to another type since
+            return False
         plain = not (torch.is_grad_enabled() and x.requires_grad) and x.numel() > 0
         return plain and x.device.type == "cpu" and x.dtype == torch.bfloat16
 

@@ -215,7 +215,7 @@ def test_moved_sinks_keep_their_norm():
     keys = random(1, 1, 2, 8, dtype=torch.float64)
     moved = cache.moved(keys, 5)
     close(moved.norm(dim=-1), keys.norm(dim=-1), 1e-12)
-    rotation = rope_rotation(torch.tensor([5]), frequencies, 1.0, torch.float64)
+    rotation = rope_rotation(torch.full((2,), 5), frequencies, 1.0, torch.float64)
     close(moved, apply_rotation(keys, rotation), 1e-12)
     assert cache.moved(keys, 0) is keys
 

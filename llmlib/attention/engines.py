@@ -15,6 +15,7 @@ from torch import Tensor
 
 from llmlib.attention.formula import attention, reference_attention
 from llmlib.flash_attention import flash_attention
+from llmlib.flash_attention.inputs import check_slopes
 from llmlib.position_encoding import alibi_bias_at
 
 AttentionEngine = Literal["auto", "blocked", "triton", "sdpa", "reference"]
@@ -104,7 +105,10 @@ def attend(
 
     Args:
         engine: one of these, unless a `with engine(...)` around the call asks for another.
-        alibi_slopes: (heads,), instead of the bias that they make.
+        alibi_slopes: (heads,) or (batch, heads), instead of the bias that they make.
+
+    Raises:
+        TypeError, ValueError: as `reference_attention`, or slopes that are not one a head.
     """
     engine = engine_asked() or engine
     seen: dict[str, Any] = {"causal": causal, "window": window, "scale": scale}
@@ -114,6 +118,7 @@ def attend(
         assert isinstance(out, Tensor)  # no log-sum-exp was asked for
         return out
     if alibi_slopes is not None:
+        check_slopes(alibi_slopes, q)
         keys = torch.arange(k.shape[2], device=k.device)
         queries = torch.arange(q.shape[2], device=q.device) + (k.shape[2] - q.shape[2])
         fading = alibi_bias_at(alibi_slopes, queries, keys)

@@ -60,6 +60,15 @@ def slopes_by_text(slopes: Tensor | None, q: Tensor) -> Tensor | None:
     """ALiBi's slopes as (batch, heads), in the type that scores are computed in."""
     if slopes is None:
         return None
+    check_slopes(slopes, q)
+    if slopes.requires_grad and torch.is_grad_enabled():
+        raise ValueError("alibi_slopes requires a gradient, which flash attention does not compute")
+    wide = widened(q.new_empty(0))
+    return slopes.to(wide).expand(*q.shape[:2])
+
+
+def check_slopes(slopes: Tensor, q: Tensor) -> None:
+    """TypeError or ValueError for slopes that are not one number for each head."""
     batch, heads = q.shape[:2]
     if not isinstance(slopes, Tensor) or not slopes.is_floating_point():
         kind = slopes.dtype if isinstance(slopes, Tensor) else type(slopes).__name__
@@ -67,10 +76,6 @@ def slopes_by_text(slopes: Tensor | None, q: Tensor) -> Tensor | None:
     if tuple(slopes.shape) not in ((heads,), (batch, heads)):
         expected = f"({heads},) or ({batch}, {heads})"
         raise ValueError(f"alibi_slopes has shape {tuple(slopes.shape)}, expected {expected}")
-    if slopes.requires_grad and torch.is_grad_enabled():
-        raise ValueError("alibi_slopes requires a gradient, which flash attention does not compute")
-    wide = widened(q.new_empty(0))
-    return slopes.to(wide).expand(batch, heads)
 
 
 def check_offsets(name: str, offsets: Tensor, total: int, n: int | None = None) -> list[int]:

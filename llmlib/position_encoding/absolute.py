@@ -5,10 +5,10 @@ of queries and keys to learn.
 """
 
 import torch
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Integer, Real
 from torch import Tensor, nn
 
-from llmlib.checks import check_even, check_sizes
+from llmlib.checks import check_even, check_integers, check_sizes
 from llmlib.position_encoding.frequencies import rope_frequencies
 
 
@@ -56,8 +56,14 @@ class LearnedPositions(nn.Module):
         if not self.weight.is_meta:
             nn.init.normal_(self.weight, std=0.02)
 
-    def forward(self, positions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """The vectors of these positions; ValueError for one that was never trained."""
+    def forward(self, positions: Integer[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """The vectors of these positions.
+
+        Raises:
+            TypeError: positions that are no integers.
+            ValueError: a position that was never trained.
+        """
+        positions = check_integers("positions", positions)
         try:
             return nn.functional.embedding(positions, self.weight)
         except IndexError:

@@ -6,20 +6,21 @@ Both are relative by construction: the bias of query i and key j is a function o
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from llmlib.checks import check_sizes
+from llmlib.checks import check_integers, check_sizes
+from llmlib.precision import widened
 
 # --- T5 ---------------------------------------------------------------------------------------
 
 
 def t5_bucket(
-    relative: Int[Tensor, "*shape"],
+    relative: Integer[Tensor, "*shape"],
     bidirectional: bool = True,
     n_buckets: int = 32,
     max_distance: int = 128,
-) -> Int[Tensor, "*shape"]:
+) -> Integer[Tensor, "*shape"]:
     """The number of the bucket that T5 puts a distance into: near ones alone, far ones together.
 
     Half of the buckets hold one distance each; the other half grow geometrically up to
@@ -34,13 +35,14 @@ def t5_bucket(
         max_distance: where the last bucket of a direction is reached.
 
     Raises:
-        TypeError, ValueError: sizes that are not positive integers, fewer than two buckets a
+        TypeError, ValueError: distances or sizes that are no integers, fewer than two buckets a
             direction, a number that does not divide into two directions, a max_distance that the
             single distances already reach.
 
     Source: raffel2020t5
     """
     side, single = _bucket_sides(bidirectional, n_buckets, max_distance)
+    relative = check_integers("relative", relative)
     distance = relative.abs() if bidirectional else (-relative).clamp(min=0)
     # float32 in this order of operations, as in the released code: at a bucket's edge another
     # rounding would move a distance into the neighboring bucket.
@@ -82,10 +84,14 @@ class RelativeBias(nn.Module):
             nn.init.normal_(self.weight, std=0.02)
 
     def forward(
-        self, positions_q: Int[Tensor, "*batch seq_q"], positions_k: Int[Tensor, "*batch seq_k"]
+        self,
+        positions_q: Integer[Tensor, "*batch seq_q"],
+        positions_k: Integer[Tensor, "*batch seq_k"],
     ) -> Float[Tensor, "*batch heads seq_q seq_k"]:
         """The bias for queries and keys at these positions."""
-        relative = positions_k[..., None, :] - positions_q[..., :, None]
+        at_q = check_integers("positions_q", positions_q)
+        at_k = check_integers("positions_k", positions_k)
+        relative = at_k[..., None, :] - at_q[..., :, None]
         bucket = t5_bucket(relative, self.bidirectional, len(self.weight), self.max_distance)
         return self.weight[bucket].movedim(-1, -3)
 
@@ -154,10 +160,23 @@ def alibi_bias(
 
 
 def alibi_bias_at(
-    slopes: Float[Tensor, " heads"],
-    positions_q: Int[Tensor, "*batch seq_q"],
-    positions_k: Int[Tensor, "*batch seq_k"],
-) -> Float[Tensor, "*batch heads seq_q seq_k"]:
-    """ALiBi's bias for queries and keys at given positions, in whatever order the keys lie."""
-    distance = (positions_q[..., :, None] - positions_k[..., None, :]).abs()
-    return -slopes[:, None, None] * distance[..., None, :, :]
+    slopes: Float[Tensor, "*texts heads"],
+    positions_q: Integer[Tensor, "*batch seq_q"],
+    positions_k: Integer[Tensor, "*batch seq_k"],
+) -> Float[Tensor, "*rows heads seq_q seq_k"]:
+    """ALiBi's bias for queries and keys at given positions, in whatever order the keys lie.
+
+    In float32 for 16-bit slopes: float16 holds no distance above 65,504, and bfloat16 cannot tell
+    257 from 256.
+
+    Raises:
+        TypeError: positions that are no integers, slopes that are no floats.
+    """
+    if not slopes.is_floating_point():
+        raise TypeError(f"slopes are {slopes.dtype}, expected floats")
+    at_q, at_k = (
+        check_integers("positions_q", positions_q),
+        check_integers("positions_k", positions_k),
+    )
+    distance = (at_q[..., :, None] - at_k[..., None, :]).abs()
+    return -widened(slopes)[..., :, None, None] * distance[..., None, :, :]

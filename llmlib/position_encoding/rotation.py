@@ -69,13 +69,12 @@ def apply_rotation(
             transformers' weights), "interleaved" 2i and 2i + 1 (the paper's, and GGUF's).
 
     Raises:
-        ValueError: unknown layout, or tables of another head_dim.
+        TypeError: an x that is no float.
+        ValueError: unknown layout, tables of another head_dim or of other positions than x's.
     """
     _check_layout(layout)
     cos, sin = rotation
-    width = 2 * cos.shape[-1]
-    if x.shape[-1] != width:
-        raise ValueError(f"x has head_dim {x.shape[-1]}, the rotation is for {width}")
+    _check_table(x, cos)
     wide = widened(x)
     if layout == "half":
         a, b = wide.chunk(2, dim=-1)
@@ -103,10 +102,15 @@ def rotate(
         layout: "half" or "interleaved", see `apply_rotation`.
 
     Raises:
-        ValueError: unknown layout, or frequencies for another head_dim.
+        TypeError: an x that is no float.
+        ValueError: unknown layout, frequencies for another head_dim, or positions that are not one
+            a vector.
 
     Source: su2021roformer
     """
+    if not positions.ndim or x.ndim < 2 or positions.shape[-1] != x.shape[-2]:
+        found = f"positions have shape {tuple(positions.shape)}, x {tuple(x.shape)}"
+        raise ValueError(f"{found}: expected one position a vector, (..., seq)")
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     cos, sin = rope_rotation(positions, frequencies, dtype=dtype)
     if positions.ndim == 2 and x.ndim == 4:  # one row of positions a sequence, for all its heads
@@ -153,6 +157,22 @@ def convert_rope_layout(
         raise ValueError(f"weight has {rows} rows, expected a multiple of {n_heads} heads")
     order = rope_order(rows // n_heads, to).to(weight.device)
     return weight.unflatten(0, (n_heads, -1))[:, order].flatten(0, 1)
+
+
+def _check_table(x: Tensor, cos: Tensor) -> None:
+    """A row of the tables for each position of x; heads and texts may share them."""
+    if not x.is_floating_point():
+        raise TypeError(f"x is {x.dtype}, expected a floating-point tensor")
+    width = 2 * cos.shape[-1]
+    if x.shape[-1] != width:
+        raise ValueError(f"x has head_dim {x.shape[-1]}, the rotation is for {width}")
+    if torch.compiler.is_compiling():
+        return  # sizes may be letters there
+    outer = zip(reversed(cos.shape[:-2]), reversed(x.shape[:-2]), strict=False)
+    same = cos.ndim > 1 and x.ndim > 1 and cos.shape[-2] == x.shape[-2]
+    if not same or cos.ndim > x.ndim or any(size != n and size != 1 for size, n in outer):
+        found = f"the rotation has shape {tuple(cos.shape)}, x {tuple(x.shape)}"
+        raise ValueError(f"{found}: expected a row for each position, for all heads or for each")
 
 
 def _check_layout(layout: str) -> None:

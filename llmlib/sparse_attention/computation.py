@@ -15,6 +15,7 @@ from torch import Tensor
 
 from llmlib.attention.engines import attend
 from llmlib.checks import check_sizes
+from llmlib.precision import without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
 from llmlib.sparse_attention.patterns import (
     bigbird_rows,
@@ -41,6 +42,7 @@ def attend_in_parts(
     return out
 
 
+@without_autocast
 def sliding_window_attention(
     q: Queries,
     k: Keys,
@@ -73,6 +75,7 @@ def sliding_window_attention(
     return attend_in_parts(q, k, v, parts, scale)
 
 
+@without_autocast
 def longformer_attention(
     q: Queries,
     k: Keys,
@@ -103,17 +106,20 @@ def longformer_attention(
     """
     check_sizes(window=window, dilation=dilation)
     _check_one_text(q, k)
-    chosen = torch.tensor(check_positions(global_tokens, q.shape[2]), device=q.device).long()
+    places = check_positions(global_tokens, q.shape[2])
     near = _window_parts(q, k.shape[2], window, causal, dilation, chunk)
-    out = attend_in_parts(q, k, v, _with_columns(near, chosen, q, causal), scale)
-    if len(chosen):
+    out = attend_in_parts(q, k, v, _with_columns(near, places, q, causal), scale)
+    if places:
+        chosen = torch.tensor(places, device=q.device)
         own = (q[:, :, chosen], k, v) if global_qkv is None else global_qkv
         everything = torch.arange(q.shape[2], device=q.device)
         mask = everything <= chosen[:, None] if causal else None
-        out[:, :, chosen] = attend(*own, engine="sdpa", mask=mask, scale=scale)
+        seen = attend(*own, engine="sdpa", mask=mask, scale=scale)
+        out[:, :, chosen] = seen.to(out.dtype)  # autocast has narrowed q, k and v alone
     return out
 
 
+@without_autocast
 def bigbird_attention(
     q: Queries,
     k: Keys,
@@ -155,6 +161,7 @@ def bigbird_attention(
     return attend_in_parts(q, k, v, parts(), scale)
 
 
+@without_autocast
 def sink_attention(
     q: Queries, k: Keys, v: Values, *, window: int, n_sinks: int, scale: float | None = None,
     chunk: int | None = None,
@@ -168,13 +175,13 @@ def sink_attention(
     check_sizes(window=window)
     check_sizes(least=0, n_sinks=n_sinks)
     seq_k = k.shape[2]
-    sinks = torch.arange(min(n_sinks, seq_k), device=q.device)
     offset = seq_k - q.shape[2]
 
     def parts() -> Iterator[Part]:
         for rows, columns, _ in _window_parts(q, seq_k, window, True, 1, chunk):
             queries, near = _positions(rows, columns, offset, q.device)
-            both = torch.cat([sinks[sinks < near[0]], near])
+            sinks = torch.arange(min(n_sinks, columns.start), device=q.device)
+            both = torch.cat([sinks, near])
             yield rows, both, sink_rule(queries[:, None], both, window, n_sinks)
 
     return attend_in_parts(q, k, v, parts(), scale)
@@ -216,13 +223,16 @@ def _positions(
 
 
 def _with_columns(
-    parts: Iterable[tuple[slice, slice, Tensor]], extra: Tensor, q: Tensor, causal: bool
+    parts: Iterable[tuple[slice, slice, Tensor]], places: list[int], q: Tensor, causal: bool
 ) -> Iterator[Part]:
     """Each part with further keys that all queries see, but none of them twice."""
+    extra = torch.tensor(places, device=q.device, dtype=torch.long)
     for rows, columns, mask in parts:
         queries, near = _positions(rows, columns, 0, q.device)
         mask = mask | torch.isin(near, extra)
-        others = extra[~torch.isin(extra, near)]
+        inside = range(columns.start, columns.stop, columns.step)  # numbers: fake tensors have none
+        outside = [at for at in places if at not in inside]
+        others = torch.tensor(outside, device=q.device, dtype=torch.long)
         both = torch.cat([near, others])
         mask = torch.cat([mask, mask.new_ones(len(queries), len(others))], dim=1)
         yield rows, both, mask & (both <= queries[:, None]) if causal else mask

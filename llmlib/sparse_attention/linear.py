@@ -7,7 +7,9 @@ however long the text, costs seq. It is the same number by another order of summ
 function than softmax attention. No scale: the feature map takes what it gets.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from llmlib.attention.formula import visible_keys
 from llmlib.checks import check_attention, check_sizes
-from llmlib.precision import widened, without_autocast
+from llmlib.precision import autocasts, widened, without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
 
 FeatureMap = Callable[[Tensor], Tensor]
@@ -121,23 +123,66 @@ def recurrent_linear_attention(
     return torch.cat(out, dim=-2).flatten(1, 2).to(dtype)
 
 
+def _in_full(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A state's method on features and values in 32 bits at least, whatever autocast says."""
+
+    @functools.wraps(method)
+    def wrapped(state: "LinearState", *tensors: Tensor) -> Any:
+        _check_state(state.matrix, *tensors)
+        wide = [widened(x) for x in tensors]
+        if not autocasts(tensors[0]):
+            return method(state, *wide)
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return method(state, *wide)
+
+    return wrapped
+
+
+def _check_state(matrix: Tensor | None, features: Tensor, values: Tensor | None = None) -> None:
+    """ValueError for what would stretch a state, or be stretched to it."""
+    if values is not None and features.shape[:-1] != values.shape[:-1]:
+        found = f"{tuple(features.shape)} and values {tuple(values.shape)}"
+        raise ValueError(f"keys have shape {found}, expected the same but for the last axis")
+    if matrix is None:
+        return
+    held = (*matrix.shape[:-2], matrix.shape[-2])
+    given = (*features.shape[:-2], features.shape[-1])
+    if values is None:  # queries: groups of heads may share a state
+        sizes = zip(reversed(held), reversed(given), strict=False)
+        fits = len(given) == len(held) and all(n == size or n == 1 for n, size in sizes)
+    else:
+        fits = given == held and values.shape[-1] == matrix.shape[-1]
+    if not fits:
+        found = " and values ".join(
+            str(tuple(x.shape)) for x in (features, values) if x is not None
+        )
+        raise ValueError(f"features have shape {found}, the state {tuple(matrix.shape)}")
+
+
 class LinearState:
     """What linear attention remembers: a (width, value_dim) matrix and a (width,) vector a head.
 
     n_bytes = batch * kv_heads * width * (value_dim + 1) * bytes a number, whatever was added.
+    Numbers have 4 bytes at least: a sum in 16 bits stops to grow while keys are still added.
     """
 
     def __init__(self) -> None:
         self.matrix: Tensor | None = None
         self.total: Tensor | None = None
 
+    @_in_full
     def add(self, keys: Tensor, values: Tensor) -> None:
-        """Add keys (features, (..., seq, width)) and their values (..., seq, value_dim)."""
+        """Add keys (features, (..., seq, width)) and their values (..., seq, value_dim).
+
+        Raises:
+            ValueError: keys and values of different tokens, or of another shape than those before.
+        """
         matrix, total = keys.transpose(-1, -2) @ values, keys.sum(-2)
         if self.matrix is not None and self.total is not None:
             matrix, total = self.matrix + matrix, self.total + total
         self.matrix, self.total = matrix, total
 
+    @_in_full
     def sums(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Numerator and denominator of the queries (features, (..., seq, width))."""
         if self.matrix is None or self.total is None:
@@ -145,8 +190,8 @@ class LinearState:
         return queries @ self.matrix, (queries @ self.total[..., None])[..., 0]
 
     def read(self, queries: Tensor) -> Tensor:
-        """The average of the values that the queries ask for."""
-        return _divided(*self.sums(queries))
+        """The average of the values that the queries ask for, in the type of the queries."""
+        return _divided(*self.sums(queries)).to(queries.dtype)
 
     @property
     def n_bytes(self) -> int:
@@ -171,5 +216,29 @@ def _prepared(
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
     """Features of q by group of heads, features of k, values, and the type to return."""
     check_attention(q, k, v)
-    queries = feature_map(widened(q)).unflatten(1, (k.shape[1], -1))
-    return queries, feature_map(widened(k))[:, :, None], widened(v)[:, :, None], q.dtype
+    queries = _features(feature_map, q, -1).unflatten(1, (k.shape[1], -1))
+    keys = _features(feature_map, k, (-2, -1))[:, :, None]
+    if queries.shape[-1] != keys.shape[-1]:
+        found = f"{queries.shape[-1]} features of q and {keys.shape[-1]} of k"
+        raise ValueError(f"feature_map made {found}, expected as many")
+    return queries, keys, widened(v)[:, :, None], q.dtype
+
+
+def _features(feature_map: FeatureMap, x: Tensor, axes: int | tuple[int, int]) -> Tensor:
+    """phi(x), scaled up where all features over these axes are below 1.
+
+    A factor of a query, or of all keys of a head, stands above and below the fraction. Without it
+    products of small features become 0, and with them what is divided by their sum. It is a power
+    of two, which changes no digit, and never below 1, so that a key does not shrink those before.
+    """
+    features = feature_map(widened(x))
+    if not isinstance(features, Tensor) or features.shape[:-1] != x.shape[:-1]:
+        found = getattr(features, "shape", type(features).__name__)
+        expected = f"a tensor of shape {(*x.shape[:-1], 'width')}"
+        raise ValueError(f"feature_map returned {found} for {tuple(x.shape)}, expected {expected}")
+    if not features.numel():
+        return features
+    sizes = features.detach().abs().nan_to_num(nan=0, posinf=0)
+    tiny = torch.finfo(features.dtype).tiny
+    exponent = sizes.amax(axes, keepdim=True).clamp(tiny, 1).log2().floor()
+    return features * (-exponent).exp2()

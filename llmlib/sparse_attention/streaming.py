@@ -140,7 +140,9 @@ class SinkKVCache(KVCache):
             return keys
         at = torch.tensor([by], device=keys.device)
         wide = torch.float64 if keys.dtype == torch.float64 else torch.float32
-        return apply_rotation(keys, rope_rotation(at, self.frequencies, 1.0, wide), self.layout)
+        cos, sin = rope_rotation(at, self.frequencies, 1.0, wide)
+        alike = (keys.shape[2], -1)  # all sinks by the same angles
+        return apply_rotation(keys, (cos.expand(alike), sin.expand(alike)), self.layout)
 
     def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
         """True positions of the keys that an update returns, in their order."""
