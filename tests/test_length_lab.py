@@ -16,6 +16,7 @@ from llmlib.book.length_lab import (
     stored,
     token_losses,
 )
+from llmlib.kv_cache import KVCache
 
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 
@@ -98,3 +99,14 @@ def test_impossible_values_are_named():
         small_decoder("rotary", 20)
     with pytest.raises(ValueError, match="length is 100, expected a divisor"):
         token_losses(small_decoder("none", 20), torch.zeros(1, 65, dtype=torch.long), 100)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_cache_changes_nothing(encoding: str) -> None:
+    model, ids = small_decoder(encoding, 31), torch.arange(20)[None]
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(5 if p.ndim > 1 else 1)  # so large that a wrong bias shows
+        cache = KVCache()
+        found = torch.cat([model(piece, cache) for piece in ids.split([7, 1, 1, 11], 1)], 1)
+        torch.testing.assert_close(found, model(ids), rtol=1e-4, atol=1e-4)

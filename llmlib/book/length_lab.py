@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmlib.decoder import Decoder, DecoderConfig
+from llmlib.kv_cache import KVCache
 from llmlib.position_encoding import RelativeBias, Scaling, sinusoidal
 
 FILE = Path(__file__).with_name("length_lab.tsv")
@@ -39,9 +40,20 @@ class T5BiasDecoder(Decoder):
         super().__init__(config)
         self.relative_bias = RelativeBias(config.n_heads, bidirectional=False)
 
-    def _see(self, *given: Any, **options: Any) -> dict[str, Any]:
-        seen = super()._see(*given, **options)
-        seen["bias"] = self.relative_bias(seen["positions"], seen["positions"])
+    def _see(
+        self,
+        token_ids: Tensor,
+        cache: KVCache | None,
+        attention_mask: Tensor | None,
+        slopes: bool = True,
+    ) -> dict[str, Any]:
+        seen = super()._see(token_ids, cache, attention_mask, slopes)
+        if attention_mask is not None:
+            raise ValueError(
+                "attention_mask is given, expected None: this bias knows no padding"
+            )
+        keys = (KVCache() if cache is None else cache).key_positions(token_ids.shape[1])
+        seen["bias"] = self.relative_bias(seen["positions"], keys)
         return seen
 
 
