@@ -49,9 +49,7 @@ class T5BiasDecoder(Decoder):
     ) -> dict[str, Any]:
         seen = super()._see(token_ids, cache, attention_mask, slopes)
         if attention_mask is not None:
-            raise ValueError(
-                "attention_mask is given, expected None: this bias knows no padding"
-            )
+            raise ValueError("attention_mask is given, expected None: this bias knows no padding")
         keys = (KVCache() if cache is None else cache).key_positions(token_ids.shape[1])
         seen["bias"] = self.relative_bias(seen["positions"], keys)
         return seen
