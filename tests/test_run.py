@@ -247,6 +247,8 @@ def test_an_interrupt_ends_all_that_was_started(tmp_path: Path) -> None:
     runner = subprocess.Popen(
         [sys.executable, "-c", ENDLESS, str(tmp_path)], cwd=ROOT, start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+        # A shell starts what runs in its background deaf to SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
     until = time.monotonic() + 120
