@@ -3,7 +3,7 @@
     python benchmarks/attention_heads.py [--steps 1200] [--seeds 3] [--store]
 
 Characters of the King James Bible, texts of 64, batches of 16; the same data in the same order for
-every variant of a seed. Prints mean and spread; with --store also writes llmlib/book/head_lab.tsv,
+every variant of a seed. Prints mean and spread; with --store also writes llmlib/book/labs/attention.tsv,
 from which the chapter on attention draws. About half a minute of one core a model.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import torch
 
-from llmlib.book.head_lab import VARIANTS, Run, save, small_decoder
+from llmlib.book.labs.attention import VARIANTS, Run, save, small_decoder
 from llmlib.decoder import Decoder, pool_kv_heads
-from llmlib.packaged import kjv_text
+from llmlib.formats.packaged import kjv_text
 from llmlib.training import Characters, evaluate, train
 
 UPTRAINING = 0.05  # share of the steps that a pooled model is trained on

@@ -2,7 +2,7 @@
 
     python benchmarks/length_extrapolation.py [--steps 500] [--seeds 3] [--rows 32] [--store]
 
-Prints the perplexities; with --store also writes llmlib/book/length_lab.tsv, from which the chapter
+Prints the perplexities; with --store also writes llmlib/book/labs/position_encoding.tsv, from which the chapter
 on position encoding draws. About half a minute of one core a model.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
-from llmlib.book.length_lab import (
+from llmlib.book.labs.position_encoding import (
     ENCODINGS,
     FILE,
     LONGEST,
@@ -24,7 +24,7 @@ from llmlib.book.length_lab import (
     token_losses,
 )
 from llmlib.decoder import Decoder
-from llmlib.packaged import kjv_text
+from llmlib.formats.packaged import kjv_text
 from llmlib.training import Characters, train
 
 TRAINED, TUNED = 64, 256  # characters a text in training, and in fine-tuning

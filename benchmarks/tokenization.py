@@ -18,7 +18,7 @@ from pathlib import Path
 
 from _timing import median_seconds
 
-from llmlib.packaged import gpt2_encoder_json, gpt2_vocab_bpe, kjv_text
+from llmlib.formats.packaged import gpt2_encoder_json, gpt2_vocab_bpe, kjv_text
 from llmlib.tokenization import GPT2_PATTERN, ByteLevelBPETokenizer, merge_pair
 
 VOCAB_SIZE = 4096

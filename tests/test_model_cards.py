@@ -12,8 +12,8 @@ from llmlib.activations import ACTIVATIONS, FeedForward, GatedFeedForward, match
 from llmlib.decoder import decoder_config
 from llmlib.model_cards import CARDS, MILESTONES, ModelCard, card, like, size_as_number
 from llmlib.pretrained import smollm2
+from tests.accounting.test_parameters import built, renamed
 from tests.folding import for_each
-from tests.test_accounting import built, renamed
 
 BIB = Path(__file__).resolve().parent.parent / "chapters" / "references.bib"
 # What this library's decoder does not do, and why.

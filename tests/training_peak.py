@@ -1,6 +1,6 @@
 """Training runs in processes of their own: by how much their resident memory grows at most.
 
-Run as a script by `tests/test_accounting_memory.py`: the cases come as JSON on stdin, the growth of
+Run as a script by `tests/accounting/test_memory.py`: the cases come as JSON on stdin, the growth of
 each in bytes is printed on a line. Every case is forked from this process, which has imported
 PyTorch but used none of it. Pieces of 64 KiB and more are given back to the system as soon as they
 are freed (the environment says so to the allocator), so that what is resident is what is alive.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from llmlib.decoder import Decoder, DecoderConfig
-from llmlib.gguf_format import GGUFFile
-from llmlib.packaged import smollm2_gguf
+from llmlib.formats.gguf import GGUFFile
+from llmlib.formats.packaged import smollm2_gguf
 from llmlib.pretrained.assemble import (
     Rule,
     check_sizes,

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 
 from llmlib.decoder import Decoder, DecoderConfig
+from llmlib.formats.json_files import existing_file, read_object
+from llmlib.formats.safetensors import SafetensorsFiles
 from llmlib.pretrained.assemble import check_sizes, empty_decoder, fill, weights_dtype
 from llmlib.pretrained.bloom import BLOOM
 from llmlib.pretrained.deepseek import DEEPSEEK_V2
 from llmlib.pretrained.family import Family
 from llmlib.pretrained.gpt2 import GPT2
-from llmlib.pretrained.json_files import existing_file, read_object
 from llmlib.pretrained.llama import LLAMA, MISTRAL, QWEN2, QWEN3
-from llmlib.pretrained.safetensors_files import SafetensorsFiles
 from llmlib.pretrained.settings import Settings, read_settings
 
 FAMILIES: dict[str, Family] = {

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmlib.gguf_format import GGUFFile
+from llmlib.formats.gguf import GGUFFile
 from llmlib.tokenization import files
 from llmlib.tokenization.added import MARK, AddedToken
 from llmlib.tokenization.base import (

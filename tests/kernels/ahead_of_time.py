@@ -1,6 +1,6 @@
 """Compiles the Triton kernels for three chips without a GPU and reads what they need.
 
-    python -m tests.kernels.ahead_of_time --store     writes llmlib/book/flash_kernels.tsv anew
+    python -m tests.kernels.ahead_of_time --store     writes llmlib/book/labs/flash_attention/kernels.tsv anew
     python -m tests.kernels.ahead_of_time             reads rows on stdin, prints what it finds now
 
 Registers and spilled bytes come from the compiled code itself (cuobjdump), tensor-core
@@ -26,7 +26,7 @@ import torch
 from llmlib.flash_attention.tiles import FLOAT32, TABLE, Tiles, candidates, guarded
 
 ROOT = Path(__file__).resolve().parents[2]
-STORED = ROOT / "llmlib" / "book" / "flash_kernels.tsv"
+STORED = ROOT / "llmlib" / "book" / "labs" / "flash_attention" / "kernels.tsv"
 WIDTHS = (64, 128, 256)
 SHARED_MEMORY = {"sm_80": 163, "sm_90": 227, "sm_100": 227}  # KiB that one block may take
 SMALLEST_SHARED_MEMORY = 99  # KiB, of GeForce cards

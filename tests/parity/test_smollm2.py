@@ -6,8 +6,8 @@ import torch
 import transformers
 
 from llmlib.decoder import generate
-from llmlib.gguf_format import GGUFFile
-from llmlib.packaged import smollm2_gguf
+from llmlib.formats.gguf import GGUFFile
+from llmlib.formats.packaged import smollm2_gguf
 from llmlib.pretrained import smollm2
 
 PROMPTS = [

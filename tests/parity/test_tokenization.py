@@ -10,8 +10,8 @@ import pytest
 import tiktoken
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llmlib.gguf_format import GGUFFile
-from llmlib.packaged import gpt2_encoder_json, gpt2_vocab_bpe, kjv_text, smollm2_gguf
+from llmlib.formats.gguf import GGUFFile
+from llmlib.formats.packaged import gpt2_encoder_json, gpt2_vocab_bpe, kjv_text, smollm2_gguf
 from llmlib.tokenization import (
     GPT2_PATTERN,
     QWEN2_PATTERN,

@@ -17,7 +17,7 @@ from tokenizers import (
     trainers,
 )
 
-from llmlib.packaged import kjv_text
+from llmlib.formats.packaged import kjv_text
 from llmlib.tokenization import BPETokenizer, ByteLevelBPETokenizer
 
 NASTY = [

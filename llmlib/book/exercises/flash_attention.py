@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
-from llmlib.book.flash_traffic import tile_map
-from llmlib.book.tile_trace import absorb
+from llmlib.book.labs.flash_attention.tile_trace import absorb
+from llmlib.book.labs.flash_attention.tile_traffic import tile_map
 from llmlib.flash_attention.strips import Mask
 
 KIB = 1024

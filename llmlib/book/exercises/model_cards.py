@@ -6,7 +6,7 @@ from typing import Any
 
 from llmlib.accounting import parameters
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
-from llmlib.book.model_zoo import from_five_numbers
+from llmlib.book.labs.model_cards import from_five_numbers
 from llmlib.book.widgets.base import Real
 from llmlib.model_cards import card
 

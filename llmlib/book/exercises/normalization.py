@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
-from llmlib.book.toy_transformer import ToyTransformer, random_tokens, stream_std_by_layer
+from llmlib.book.labs.normalization import ToyTransformer, random_tokens, stream_std_by_layer
 from llmlib.normalization import RMSNorm, layer_norm, rms_norm
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from llmlib.activations import FeedForward, GatedFeedForward, matched_ffn_dim
-from llmlib.book.toy_transformer import (
+from llmlib.book.labs.normalization import (
     CausalSelfAttention,
     CenterOnly,
     NoNorm,

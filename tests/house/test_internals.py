@@ -180,7 +180,7 @@ FORBIDDEN = [
     "import unittest.mock as m\nm.patch.dict('llmlib.model_cards.CARDS', {})",
     "from unittest.mock import patch\npatch.multiple('llmlib.kv_cache', KVCache=None)",
     "def test(monkeypatch, model):\n    monkeypatch.setattr(model, 'stream', None)",
-    "def test(monkeypatch):\n    monkeypatch.setattr('llmlib.gguf_format.PIECE', 100)",
+    "def test(monkeypatch):\n    monkeypatch.setattr('llmlib.formats.gguf.PIECE', 100)",
     "from llmlib.flash_attention import blocked\ndef test(monkeypatch):\n"
     "    monkeypatch.setattr(blocked, 'KEYS', 8)",
     "from llmlib.flash_attention import blocked\nimport pytest\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmlib.book.timeline import Release, read_timeline, release
+from llmlib.book.labs.overview import Release, read_timeline, release
 from llmlib.model_cards import CARDS
 from tests.folding import for_each
 
@@ -27,7 +27,7 @@ CARD_OF = {
     "Llama 3.1 405B": "Llama-3.1-405B",
     "SmolLM2-135M": "SmolLM2-135M",
 }
-BIB = Path(__file__).resolve().parent.parent / "chapters" / "references.bib"
+BIB = Path(__file__).resolve().parents[3] / "chapters" / "references.bib"
 
 
 def test_rows_are_in_order_and_named_once() -> None:

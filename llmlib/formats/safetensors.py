@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from llmlib.pretrained.json_files import existing_file, read_object
+from llmlib.formats.json_files import existing_file, read_object
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_HEADER = 100_000_000  # bytes; the format's own limit

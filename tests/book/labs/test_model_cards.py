@@ -6,7 +6,15 @@ import re
 import pytest
 import torch
 
-from llmlib.book.model_zoo import Entry, choices, explorer, from_five_numbers, guess, unbroken, zoo
+from llmlib.book.labs.model_cards import (
+    Entry,
+    choices,
+    explorer,
+    from_five_numbers,
+    guess,
+    unbroken,
+    zoo,
+)
 from llmlib.book.widgets import Column, ModelExplorer
 from llmlib.book.widgets.base import static_script
 from llmlib.kv_cache import KVCache

@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from llmlib.book.flash_checks import CHECKS, gap, passes, random_qkv, row_of_scores, working_set
-from llmlib.book.flash_listing import (
+from llmlib.book.labs.flash_attention.checks import (
+    CHECKS,
+    gap,
+    passes,
+    random_qkv,
+    row_of_scores,
+    working_set,
+)
+from llmlib.book.labs.flash_attention.listing import (
     NAMES,
     REPAIRS,
     Repair,
@@ -18,7 +25,7 @@ from llmlib.book.flash_listing import (
     run,
     version,
 )
-from llmlib.book.traffic import Traffic
+from llmlib.book.labs.flash_attention.traffic import Traffic
 
 
 def test_a_check_for_each_repair():

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from llmlib.book.tile_trace import absorb
+from llmlib.book.labs.flash_attention.tile_trace import absorb
 from llmlib.flash_attention.strips import Mask
 
 Rows = Float[Tensor, "seq dim"]

@@ -1,12 +1,12 @@
-"""Unit tests of llmlib.gguf_format: against the gguf package, by hand, and on damaged files."""
+"""Unit tests of llmlib.formats.gguf: against the gguf package, by hand, and on damaged files."""
 
 import gguf
 import numpy as np
 import pytest
 import torch
 
-from llmlib.gguf_format import STORAGE, GGUFFile, dequantize
-from llmlib.packaged import smollm2_gguf
+from llmlib.formats.gguf import STORAGE, GGUFFile, dequantize
+from llmlib.formats.packaged import smollm2_gguf
 
 KINDS = {
     "F32": gguf.GGMLQuantizationType.F32,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from llmlib.attention import reference_attention
-from llmlib.book.flash_listing import run
-from llmlib.book.traffic import Traffic
+from llmlib.book.labs.flash_attention.listing import run
+from llmlib.book.labs.flash_attention.traffic import Traffic
 
 Space = dict[str, Any]
 SRAM = 100 * 1024

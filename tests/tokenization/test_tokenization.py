@@ -12,8 +12,8 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llmlib.gguf_format import GGUFFile
-from llmlib.packaged import gpt2_encoder_json, gpt2_vocab_bpe, smollm2_gguf
+from llmlib.formats.gguf import GGUFFile
+from llmlib.formats.packaged import gpt2_encoder_json, gpt2_vocab_bpe, smollm2_gguf
 from llmlib.tokenization import (
     BYTE_SYMBOLS,
     DIGITS_FIRST_PATTERN,

@@ -18,7 +18,7 @@ from IPython.utils.capture import capture_output
 from llmlib.book import lab, show, use_style
 from llmlib.book.notebooks import WIDGET_VIEW
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlib.attention import reference_attention, visible_keys
-from llmlib.book import flash_traffic as traffic
-from llmlib.book.flash_traffic import (
+from llmlib.book.labs.flash_attention import tile_traffic as traffic
+from llmlib.book.labs.flash_attention.tile_traffic import (
     Chip,
     keys_only,
     keys_outside,
@@ -117,7 +117,9 @@ def test_brief_source_leaves_parameters_out(displayed):
 
 
 def test_a_piece_of_a_function(displayed):
-    show_file_source("book/tile_trace.py", "absorb", first="m_new =", last="factor")
+    show_file_source(
+        "book/labs/flash_attention/tile_trace.py", "absorb", first="m_new =", last="factor"
+    )
     lines = shown_by(displayed).splitlines()
     assert len(lines) == 5
     assert lines[1].startswith("m_new = ")
@@ -137,7 +139,7 @@ def test_a_piece_of_a_function(displayed):
 def test_source_that_is_not_there(options, message):
     name = options.pop("name")
     with pytest.raises(ValueError, match=message):
-        show_file_source("book/tile_trace.py", name, **options)
+        show_file_source("book/labs/flash_attention/tile_trace.py", name, **options)
 
 
 def tile_picture(tiles):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmlib.gguf_format import GGUFFile
+from llmlib.formats.gguf import GGUFFile
+from llmlib.formats.safetensors import SafetensorsFiles, read_header
 from llmlib.pretrained import load
 from llmlib.pretrained.gguf_models import gguf_model
-from llmlib.pretrained.safetensors_files import SafetensorsFiles, read_header
 from tests.pretrained_files import folder, small, write_gguf
 
 pytestmark = pytest.mark.bad_input

@@ -34,7 +34,7 @@ from llmlib.kv_cache import (
 from llmlib.model_cards import MILESTONES, ModelConfig, card
 from tests.training_peak import ENVIRONMENT
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent.parent
 BATCH, PROMPT, SEQ = 3, 9, 11  # tokens: a prompt, then one by one
 GROUPS = {"multi-head": 6, "grouped": 3, "multi-query": 1}
 LATENT = LatentSizes(kv_rank=14, rope_dim=4, plain_dim=6, value_dim=5)

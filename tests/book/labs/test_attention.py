@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmlib.book.head_lab import (
+from llmlib.book.labs.attention import (
     FILE,
     LATENT,
     VARIANTS,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llmlib.attention import reference_attention
-from llmlib.book.tile_trace import Trace, absorb
+from llmlib.book.labs.flash_attention.tile_trace import Trace, absorb
 from llmlib.book.widgets import Choice, Slider, TileStepper
 from llmlib.book.widgets.base import static_script
 

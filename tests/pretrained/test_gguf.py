@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmlib.gguf_format import GGUFFile
+from llmlib.formats.gguf import GGUFFile
 from llmlib.pretrained import load_gguf
 from llmlib.pretrained.assemble import assemble
 from llmlib.pretrained.gguf_models import gguf_config, gguf_rules, unpermute

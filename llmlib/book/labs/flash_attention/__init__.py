@@ -1,0 +1,1 @@
+"""The flash attention chapter's listings, their checks, and the traffic that they cause."""
