@@ -3,8 +3,9 @@
     python benchmarks/attention_heads.py [--steps 1200] [--seeds 3] [--store]
 
 Characters of the King James Bible, texts of 64, batches of 16; the same data in the same order for
-every variant of a seed. Prints mean and spread; with --store also writes llmlib/book/labs/attention.tsv,
-from which the chapter on attention draws. About half a minute of one core a model.
+every variant of a seed. Prints mean and spread; with --store also writes
+llmlib/book/labs/attention.tsv, from which the chapter on attention draws. About half a minute of
+one core a model.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/length_extrapolation.py [--steps 500] [--seeds 3] [--rows 32] [--store]
 
-Prints the perplexities; with --store also writes llmlib/book/labs/position_encoding.tsv, from which the chapter
-on position encoding draws. About half a minute of one core a model.
+Prints the perplexities; with --store also writes llmlib/book/labs/position_encoding.tsv, from which
+the chapter on position encoding draws. About half a minute of one core a model.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Compiles the Triton kernels for three chips without a GPU and reads what they need.
 
-    python -m tests.kernels.ahead_of_time --store     writes llmlib/book/labs/flash_attention/kernels.tsv anew
+    python -m tests.kernels.ahead_of_time --store     writes the chapter's kernels.tsv anew
     python -m tests.kernels.ahead_of_time             reads rows on stdin, prints what it finds now
 
 Registers and spilled bytes come from the compiled code itself (cuobjdump), tensor-core

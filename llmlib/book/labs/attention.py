@@ -1,7 +1,7 @@
 """The attention chapter's experiments: one small decoder with every way to share heads.
 
 `small_decoder` builds it, `VARIANTS` names the ways; `benchmarks/attention_heads.py` trains all of
-them and stores the losses in head_lab.tsv, which `stored` reads. `TwoPatterns` is the task that
+them and stores the losses in attention.tsv, which `stored` reads. `TwoPatterns` is the task that
 needs two looks at once.
 """
 

@@ -1,6 +1,6 @@
 """Published sizes of named language models from 2018 to 2024, each row with its source.
 
-The data lie in timeline.tsv beside this file: parameters and training tokens in billions (10^9), an
+The data lie in overview.tsv beside this file: parameters and training tokens in billions (10^9), an
 empty field where nothing was published. "open weights" means that the public can get the weights,
 whatever the licence: it does not say that data or training code are open.
 """
@@ -9,7 +9,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-_FILE = Path(__file__).with_name("timeline.tsv")
+_FILE = Path(__file__).with_name("overview.tsv")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Train short, test long: one small decoder with each position encoding, and how it is tested.
 
 Every variant is the book's decoder; only the way in which order gets in differs. Not here: the runs
-themselves, which `benchmarks/length_extrapolation.py` makes and stores in length_lab.tsv.
+themselves, which `benchmarks/length_extrapolation.py` makes and stores in position_encoding.tsv.
 """
 
 import csv
@@ -19,7 +19,7 @@ from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.kv_cache import KVCache
 from llmlib.position_encoding import RelativeBias, Scaling, sinusoidal
 
-FILE = Path(__file__).with_name("length_lab.tsv")
+FILE = Path(__file__).with_name("position_encoding.tsv")
 ENCODINGS = ("none", "learned", "sinusoidal", "t5", "alibi", "rope")
 LONGEST = 1024
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from IPython.display import HTML, Markdown, display
 
-_FILE = Path(__file__).with_name("flash_listing.txt")
+_FILE = Path(__file__).with_name("listing.txt")
 
 
 @dataclass(frozen=True)
