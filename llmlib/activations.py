@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmlib.checks import check_sizes
 from llmlib.precision import widened
+from llmlib.sizes import check_sizes
 
 Elementwise = Callable[[Tensor], Tensor]
 

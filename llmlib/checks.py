@@ -1,10 +1,10 @@
-"""Checks of arguments that several modules share: sizes, and heads that fit together."""
-
-import math
+"""Checks of tensors that several modules share: heads, types and options that fit together."""
 
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
+
+from llmlib.sizes import check_number, check_sizes
 
 INTEGERS = (
     torch.int64, torch.int32, torch.int16, torch.int8,
@@ -39,12 +39,6 @@ def batched(x: Tensor) -> bool:
     return bool(torch._C._functorch.is_legacy_batchedtensor(x))
 
 
-def check_integer(name: str, value: int) -> None:
-    """TypeError for what is no integer; True and False are none."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-
-
 def check_integers(name: str, x: Tensor) -> Tensor:
     """x as int64, so that a difference of narrow or unsigned ones does not wrap around.
 
@@ -54,22 +48,6 @@ def check_integers(name: str, x: Tensor) -> Tensor:
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{name} is {kind}, expected a tensor of integers")
     return x.long()
-
-
-def check_sizes(least: int = 1, **sizes: int) -> None:
-    """TypeError for what is no integer, ValueError for what is below the least; both name it."""
-    for name, value in sizes.items():
-        check_integer(name, value)
-        if value < least:
-            expected = "positive" if least == 1 else f"at least {least}"
-            raise ValueError(f"{name} must be {expected}, got {value}")
-
-
-def check_even(name: str, value: int, why: str) -> None:
-    """As `check_sizes`, and ValueError for an odd number."""
-    check_sizes(**{name: value})
-    if value % 2:
-        raise ValueError(f"{name} is {value}, expected an even number: {why}")
 
 
 def check_attention(
@@ -137,14 +115,6 @@ def check_options(causal: bool, window: int | None, scale: float | None) -> None
         check_sizes(window=window)
     if scale is not None:
         check_number("scale", scale)
-
-
-def check_number(name: str, value: float) -> None:
-    """TypeError for what is no number, ValueError for NaN and infinity."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}, expected a number")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}, expected a finite number")
 
 
 def check_heads(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmlib.checks import check_integer
+from llmlib.sizes import check_integer
 
 
 def greedy(logits: Float[Tensor, "*batch vocab"]) -> Int[Tensor, "*batch"]:

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmlib.checks import check_integer, readable
+from llmlib.checks import readable
 from llmlib.precision import widened
+from llmlib.sizes import check_integer
 
 Batch = tuple[Tensor, Tensor]  # inputs, targets
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -4,8 +4,8 @@ from typing import Any, get_args
 
 import sympy
 
-from llmlib.checks import check_sizes
 from llmlib.model_cards import ModelConfig
+from llmlib.sizes import check_sizes
 
 
 def check_choices(**choices: tuple[Any, Any]) -> None:

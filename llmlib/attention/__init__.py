@@ -31,10 +31,10 @@ from llmlib.attention.formula import (
     visible_keys,
 )
 from llmlib.attention.latent import LatentAttention, LatentSizes
-from llmlib.checks import check_sizes
 from llmlib.kv_cache import Layer, without_gradient
 from llmlib.normalization import RMSNorm
 from llmlib.position_encoding import Layout, Rotation, apply_rotation
+from llmlib.sizes import check_sizes
 
 __all__ = [
     "Attention",

@@ -12,14 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from llmlib.checks import (
-    check_attention,
-    check_sizes,
-    has_numbers,
-    readable,
-)
+from llmlib.checks import check_attention, has_numbers, readable
 from llmlib.precision import widened, without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
+from llmlib.sizes import check_sizes
 
 # --- the formula ------------------------------------------------------------------------------
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from llmlib.attention.engines import AttentionEngine, attend, check_attention_engine
 from llmlib.attention.formula import attention_weights
-from llmlib.checks import check_sizes
 from llmlib.kv_cache import Layer, without_gradient
 from llmlib.normalization import RMSNorm
 from llmlib.plain import why_not_plain
 from llmlib.position_encoding import Layout, Rotation, apply_rotation
+from llmlib.sizes import check_sizes
 
 Heads = Float[Tensor, "batch heads seq _"]
 Rows = Float[Tensor, "batch 1 seq_k row"]

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from llmlib.activations import activation_function
 from llmlib.attention import AttentionEngine, LatentSizes, check_attention_engine
-from llmlib.checks import check_sizes
 from llmlib.position_encoding import Layout
+from llmlib.sizes import check_sizes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from llmlib.checks import check_integer, readable
+from llmlib.checks import readable
 from llmlib.decoder.config import DecoderConfig
 from llmlib.kv_cache import FixedKVCache, KVCache, Reader
+from llmlib.sizes import check_integer
 
 
 def check_pass(

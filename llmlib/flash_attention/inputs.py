@@ -7,8 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from llmlib.checks import check_number, check_options, check_sizes
+from llmlib.checks import check_options
 from llmlib.precision import widened
+from llmlib.sizes import check_number, check_sizes
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from llmlib.checks import check_sizes
 from llmlib.kv_cache.layers import (
     FullLayer,
     LatentLayer,
@@ -19,6 +18,7 @@ from llmlib.kv_cache.layers import (
     kind,
     ordinary_empty,
 )
+from llmlib.sizes import check_sizes
 
 
 class Reader(NamedTuple):

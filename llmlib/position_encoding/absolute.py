@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Integer, Real
 from torch import Tensor, nn
 
-from llmlib.checks import check_even, check_integers, check_sizes
+from llmlib.checks import check_integers
 from llmlib.position_encoding.frequencies import rope_frequencies
+from llmlib.sizes import check_even, check_sizes
 
 
 def sinusoidal(

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from llmlib.checks import check_integers, check_sizes
+from llmlib.checks import check_integers
 from llmlib.precision import widened
+from llmlib.sizes import check_sizes
 
 # --- T5 ---------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from llmlib.checks import check_even, check_sizes
+from llmlib.sizes import check_even, check_sizes
 
 Scaling = Mapping[str, Any]
 

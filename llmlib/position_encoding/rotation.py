@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Float64, Int, Real
 from torch import Tensor
 
-from llmlib.checks import check_even, check_sizes
 from llmlib.position_encoding.frequencies import rope_frequencies
 from llmlib.precision import widened
+from llmlib.sizes import check_even, check_sizes
 
 Layout = Literal["half", "interleaved"]
 LAYOUTS = get_args(Layout)

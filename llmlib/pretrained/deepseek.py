@@ -5,13 +5,13 @@ from functools import partial
 import torch
 
 from llmlib.attention import LatentSizes
-from llmlib.checks import check_even
 from llmlib.decoder import DecoderConfig
 from llmlib.pretrained.assemble import Rule
 from llmlib.pretrained.family import Family, both
 from llmlib.pretrained.llama import NO_WEIGHTS, PREFIX, around_attention, llama_config
 from llmlib.pretrained.llama import SETTINGS as LLAMA_SETTINGS
 from llmlib.pretrained.settings import COUNT, SIZE, SameAs, Settings, Table, Used, harmless
+from llmlib.sizes import check_even
 
 SETTINGS: Table = {
     **LLAMA_SETTINGS,

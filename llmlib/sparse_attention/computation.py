@@ -14,9 +14,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from llmlib.attention.engines import attend
-from llmlib.checks import check_sizes
 from llmlib.precision import without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
+from llmlib.sizes import check_sizes
 from llmlib.sparse_attention.patterns import (
     bigbird_rows,
     check_blocks,

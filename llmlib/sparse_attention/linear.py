@@ -16,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmlib.attention.formula import visible_keys
-from llmlib.checks import check_attention, check_sizes
+from llmlib.checks import check_attention
 from llmlib.precision import autocasts, widened, without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
+from llmlib.sizes import check_sizes
 
 FeatureMap = Callable[[Tensor], Tensor]
 

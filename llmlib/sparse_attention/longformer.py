@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmlib.attention import Attention
-from llmlib.checks import check_sizes
+from llmlib.sizes import check_sizes
 from llmlib.sparse_attention.computation import longformer_attention
 from llmlib.sparse_attention.patterns import check_positions
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from llmlib.checks import check_integer, check_sizes
+from llmlib.sizes import check_integer, check_sizes
 
 # --- sliding window ---------------------------------------------------------------------------
 

@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmlib.checks import check_sizes
 from llmlib.kv_cache import FullLayer, KVCache, Layer, Reader, RollingLayer
 from llmlib.kv_cache.layers import Stored
 from llmlib.position_encoding import Layout, apply_rotation, rope_rotation
 from llmlib.position_encoding.rotation import LAYOUTS
+from llmlib.sizes import check_sizes
 
 
 class SinkLayer(Layer):

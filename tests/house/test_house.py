@@ -17,7 +17,7 @@ MODULES = sorted((ROOT / "llmlib").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 # Every room of the library stands on a floor, and imports from its own and those below.
 FLOORS = {
-    "ground": {"", "shapes", "checks", "plain", "precision", "formats"},
+    "ground": {"", "architecture", "sizes", "shapes", "checks", "plain", "precision", "formats"},
     "parts": {
         *("tokenization", "normalization", "activations", "position_encoding", "attention"),
         *("sparse_attention", "flash_attention", "kv_cache", "quantization", "sampling"),
