@@ -1,16 +1,22 @@
-"""LayerNorm, RMSNorm, and the two places in a residual block where they stand.
+"""LayerNorm, RMSNorm, and the places in a residual block where they stand.
 
 The module reads as the chapter does: the formulas as functions, the modules that own the learned
-gain and shift, then pre-norm and post-norm blocks. It does not fuse anything: PyTorch's own kernels
-do that, and the tests hold these functions equal to them.
+gain and shift, then the residual around a part of a block, with its norms. It does not fuse
+anything: PyTorch's own kernels do that, and the tests hold these functions equal to them.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from llmlib.precision import widened
+from llmlib.sizes import check_sizes
+
+Gain = Literal["weight", "1 + weight"]
 
 
 def layer_norm(
@@ -41,7 +47,11 @@ def layer_norm(
     Source: ba2016layernorm
     """
     _check_input(x, eps, weight=weight, bias=bias)
-    wide = x.to(_statistics_dtype(x))
+    return _layer_norm(x, weight, bias, eps)
+
+
+def _layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    wide = widened(x)
     centered = wide - wide.mean(dim=-1, keepdim=True)
     # mean((x - mu)^2), not mean(x^2) - mu^2: the difference of two large numbers loses all digits.
     variance = centered.square().mean(dim=-1, keepdim=True)
@@ -79,19 +89,42 @@ def rms_norm(
     Source: zhang2019rmsnorm
     """
     _check_input(x, eps, weight=weight)
-    wide = x.to(_statistics_dtype(x))
+    return _rms_norm(x, weight, eps)
+
+
+def _rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    wide = widened(x)
     mean_square = wide.square().mean(dim=-1, keepdim=True)
     y = (wide * torch.rsqrt(mean_square + eps)).to(x.dtype)
     return y if weight is None else y * weight
 
 
-class LayerNorm(nn.Module):
+class _Norm(nn.Module):
+    """What both norms have: a width, eps, and a gain for each feature."""
+
+    def __init__(self, dim: int, eps: float, gain: Gain) -> None:
+        super().__init__()
+        check_sizes(dim=dim)
+        _check_eps(eps)
+        if gain not in get_args(Gain):
+            raise ValueError(f"gain is {gain!r}, expected one of {', '.join(get_args(Gain))}")
+        self.dim, self.eps, self.gain = dim, eps, gain
+        self.weight = nn.Parameter(torch.ones(dim) if gain == "weight" else torch.zeros(dim))
+
+    def _check_width(self, x: Tensor) -> None:
+        if not x.ndim or x.shape[-1] != self.dim or not x.is_floating_point():
+            found = f"{x.dtype} of shape {tuple(x.shape)}"
+            raise ValueError(f"x is {found}, expected floats with {self.dim} features")
+
+
+class LayerNorm(_Norm):
     """LayerNorm with a learned gain (from 1) and shift (from 0): 2 * dim parameters.
 
     Args:
         dim: number of features on the last axis.
         eps: added to the variance.
         bias: False leaves the shift out.
+        gain: what multiplies, the weight or 1 + weight, which then begins at 0.
 
     Raises:
         TypeError, ValueError: dim is not a positive integer, or eps is impossible.
@@ -99,46 +132,76 @@ class LayerNorm(nn.Module):
     Source: ba2016layernorm
     """
 
-    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True) -> None:
-        super().__init__()
-        _check_dim(dim)
-        _check_eps(eps)
-        self.dim, self.eps = dim, eps
-        self.weight = nn.Parameter(torch.ones(dim))
+    def __init__(
+        self, dim: int, eps: float = 1e-5, bias: bool = True, gain: Gain = "weight"
+    ) -> None:
+        super().__init__(dim, eps, gain)
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return layer_norm(x, self.weight, self.bias, self.eps)
+        self._check_width(x)
+        weight = self.weight if self.gain == "weight" else 1 + self.weight
+        return _layer_norm(x, weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, eps={self.eps}, bias={self.bias is not None}"
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(_Norm):
     """RMSNorm with a learned gain (from 1): dim parameters.
 
     Args:
         dim: number of features on the last axis.
         eps: added to the mean square.
+        gain: what multiplies, the weight or 1 + weight. Gemma stores the second, which begins at 0
+            and is applied before the result is rounded to a 16-bit type, not after.
 
     Raises:
         TypeError, ValueError: dim is not a positive integer, or eps is impossible.
 
-    Source: zhang2019rmsnorm
+    Source: zhang2019rmsnorm; gemma2024 for 1 + weight
     """
 
-    def __init__(self, dim: int, eps: float = 1e-6) -> None:
-        super().__init__()
-        _check_dim(dim)
-        _check_eps(eps)
-        self.dim, self.eps = dim, eps
-        self.weight = nn.Parameter(torch.ones(dim))
+    def __init__(self, dim: int, eps: float = 1e-6, gain: Gain = "weight") -> None:
+        super().__init__(dim, eps, gain)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return rms_norm(x, self.weight, self.eps)
+        self._check_width(x)
+        if self.gain == "weight":
+            return _rms_norm(x, self.weight, self.eps)
+        return _rms_norm(widened(x), 1 + widened(self.weight), self.eps).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, eps={self.eps}"
+
+
+# --- where a norm stands ----------------------------------------------------------------------
+
+
+def residual(
+    x: Tensor,
+    part: Callable[[Tensor], Tensor],
+    before: nn.Module | None = None,
+    after: nn.Module | None = None,
+    last: nn.Module | None = None,
+    scale: float = 1.0,
+) -> Tensor:
+    """last(x + scale * after(part(before(x)))), of which a model has some.
+
+    Pre-norm has `before` alone, post-norm `last` alone; Gemma 2 has `before` and `after`.
+
+    Raises:
+        ValueError: the part changed the shape, which broadcasting would hide.
+
+    Source: xiong2020layernorm for the first two
+    """
+    y = part(x if before is None else before(x))
+    if y.shape != x.shape:
+        raise ValueError(f"the sub-layer returned shape {tuple(y.shape)}, expected "
+                         f"{tuple(x.shape)}")  # fmt: skip
+    y = y if after is None else after(y)
+    y = x + (y if scale == 1 else scale * y)
+    return y if last is None else last(y)
 
 
 class PreNorm(nn.Module):
@@ -159,7 +222,7 @@ class PreNorm(nn.Module):
         self.sublayer, self.norm = sublayer, norm
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return _add(x, self.sublayer(self.norm(x), *args, **kwargs))
+        return residual(x, lambda y: self.sublayer(y, *args, **kwargs), before=self.norm)
 
 
 class PostNorm(nn.Module):
@@ -175,21 +238,7 @@ class PostNorm(nn.Module):
         self.sublayer, self.norm = sublayer, norm
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.norm(_add(x, self.sublayer(x, *args, **kwargs)))
-
-
-def _add(x: Tensor, update: Tensor) -> Tensor:
-    """Return x + update; broadcasting would hide a sub-layer of the wrong width."""
-    if update.shape != x.shape:
-        raise ValueError(
-            f"the sub-layer returned shape {tuple(update.shape)}, expected {tuple(x.shape)}"
-        )
-    return x + update
-
-
-def _statistics_dtype(x: Tensor) -> torch.dtype:
-    """Return the type for sums over features: 300^2 is infinite and 1e-4^2 is 0 in float16."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+        return residual(x, lambda y: self.sublayer(y, *args, **kwargs), last=self.norm)
 
 
 def _check_input(x: Tensor, eps: float, **parameters: Tensor | None) -> None:
@@ -213,10 +262,3 @@ def _check_eps(eps: float) -> None:
         raise TypeError(f"eps is {eps!r}, expected a number")
     if not 0 <= eps < math.inf:  # also false for NaN
         raise ValueError(f"eps is {eps}, expected a finite number that is not negative")
-
-
-def _check_dim(dim: int) -> None:
-    if isinstance(dim, bool) or not isinstance(dim, int):
-        raise TypeError(f"dim is {dim!r}, expected an integer")
-    if dim < 1:
-        raise ValueError(f"dim is {dim}, expected at least 1")

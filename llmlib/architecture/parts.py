@@ -92,6 +92,8 @@ class Learned(Described):
 class Sinusoidal(Described):
     """Sines and cosines added to the embedding; nothing is stored."""
 
+    scale: float = 1.0  # that they are multiplied with
+
 
 @described
 class Buckets(Described):

@@ -28,10 +28,12 @@ from llmlib.attention.formula import (
     attention,
     attention_weights,
     reference_attention,
+    visible_at,
     visible_keys,
 )
-from llmlib.attention.latent import LatentAttention, LatentSizes
-from llmlib.kv_cache import Layer, without_gradient
+from llmlib.attention.latent import LatentAttention
+from llmlib.checks import check_options
+from llmlib.kv_cache import LayerCache, without_gradient
 from llmlib.normalization import RMSNorm
 from llmlib.position_encoding import Layout, Rotation, apply_rotation
 from llmlib.sizes import check_sizes
@@ -40,7 +42,6 @@ __all__ = [
     "Attention",
     "AttentionEngine",
     "LatentAttention",
-    "LatentSizes",
     "attend",
     "attention",
     "attention_weights",
@@ -49,6 +50,7 @@ __all__ = [
     "engine_asked",
     "pool_heads",
     "reference_attention",
+    "visible_at",
     "visible_keys",
 ]
 
@@ -67,18 +69,23 @@ class Attention(nn.Module):
         head_dim: dim / n_heads if None.
         window: keys a query sees, itself included; None is no limit.
         causal: whether a query sees the keys up to its own position only.
+        value_dim: width of a value; head_dim if None.
         qkv_bias, out_bias: whether those projections have one.
         qk_norm: RMSNorm over each head's query and key, before the rotation (Qwen3).
         norm_eps: of that norm.
+        query_norm, key_norm: other norms in its place. One as wide as a head is for each head, one
+            as wide as all heads together is for all of them at once (OLMo 2).
         rope_layout: see `llmlib.position_encoding.apply_rotation`.
+        scale, softcap: of the scores, see `reference_attention`.
+        sinks: a learned logit of each head joins its softmax (gpt-oss); it begins at 0.
+        gate: each head's average is multiplied by the sigmoid of a projection of x (Qwen3-Next).
         context_dim: width of the stream that keys and values come from; dim if None.
         engine: what computes it, see `attend`.
 
     Raises:
         TypeError, ValueError: sizes that are not positive integers, or that do not divide.
 
-    Source: vaswani2017attention; shazeer2019mqa (MQA),
-        ainslie2023gqa
+    Source: vaswani2017attention; shazeer2019mqa (MQA), ainslie2023gqa, openai2025gptoss (sinks)
     """
 
     def __init__(
@@ -90,11 +97,18 @@ class Attention(nn.Module):
         window: int | None = None,
         *,
         causal: bool = False,
+        value_dim: int | None = None,
         qkv_bias: bool = False,
         out_bias: bool = False,
         qk_norm: bool = False,
         norm_eps: float = 1e-6,
+        query_norm: nn.Module | None = None,
+        key_norm: nn.Module | None = None,
         rope_layout: Layout = "half",
+        scale: float | None = None,
+        softcap: float | None = None,
+        sinks: bool = False,
+        gate: bool = False,
         context_dim: int | None = None,
         engine: AttentionEngine = "auto",
     ) -> None:
@@ -110,14 +124,20 @@ class Attention(nn.Module):
         if n_heads % n_kv_heads:
             raise ValueError(f"n_kv_heads is {n_kv_heads}, expected a divisor of {n_heads} heads")
         self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
+        check_options(causal, window, scale)
+        value_dim = head_dim if value_dim is None else value_dim
+        check_sizes(value_dim=value_dim)
         self.window, self.causal, self.rope_layout = window, causal, rope_layout
-        self.engine = engine
+        self.scale, self.softcap, self.engine = scale, softcap, engine
+        self.value_dim = value_dim
         self.query = nn.Linear(dim, n_heads * head_dim, bias=qkv_bias)
         self.key = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
-        self.value = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
-        self.output = nn.Linear(n_heads * head_dim, dim, bias=out_bias)
-        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
-        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else None
+        self.value = nn.Linear(context_dim, n_kv_heads * value_dim, bias=qkv_bias)
+        self.output = nn.Linear(n_heads * value_dim, dim, bias=out_bias)
+        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else query_norm
+        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else key_norm
+        self.sinks = nn.Parameter(torch.zeros(n_heads)) if sinks else None
+        self.gate = nn.Linear(dim, n_heads * value_dim, bias=False) if gate else None
 
     def forward(
         self,
@@ -128,7 +148,7 @@ class Attention(nn.Module):
         bias: Float[Tensor, "..."] | None = None,
         mask: Bool[Tensor, "..."] | None = None,
         alibi_slopes: Float[Tensor, " heads"] | None = None,
-        cache: Layer | None = None,
+        cache: LayerCache | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Every position's weighted average of what it sees.
 
@@ -136,7 +156,8 @@ class Attention(nn.Module):
             x: the residual stream, normalized.
             context: cross-attention: what the keys and values are made from, (batch, seq_k,
                 context_dim), or what `keys_values` made of it, to be used again at every step.
-            rotation: RoPE's cosine and sine at the positions of x (`rope_rotation`).
+            rotation: RoPE's cosine and sine at the positions of x (`rope_rotation`); where they are
+                for fewer features than a head has, the first of them turn.
             bias, mask: as for `reference_attention`; seq_k counts the cached keys too.
             alibi_slopes: ALiBi by its slopes instead of a bias.
             cache: this layer's keys and values so far; those of x are added to it, without a
@@ -156,10 +177,11 @@ class Attention(nn.Module):
                 causal, window = False, None
         out = attend(
             q, k, v, engine=self.engine, causal=causal, window=window, bias=bias, mask=mask,
-            alibi_slopes=alibi_slopes,
+            alibi_slopes=alibi_slopes, scale=self.scale, softcap=self.softcap, sinks=self.sinks,
         )  # fmt: skip
         out = out if cache is None else without_gradient(out)
-        return self.output(out.transpose(1, 2).flatten(2))
+        out = out.transpose(1, 2).flatten(2)
+        return self.output(out if self.gate is None else out * torch.sigmoid(self.gate(x)))
 
     def project(
         self,
@@ -168,22 +190,18 @@ class Attention(nn.Module):
         context: Tensor | KeysValues | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values by head, normalized and rotated as the scores need them."""
-        q = self._by_head(self.query(x))
-        q = q if self.query_norm is None else self.query_norm(q)
+        q = _by_head(self.query(x), self.head_dim, self.query_norm)
         source = x if context is None else context
         k, v = source if isinstance(source, tuple) else self.keys_values(source)
         if rotation is not None:
-            q = apply_rotation(q, rotation, self.rope_layout)
-            k = apply_rotation(k, rotation, self.rope_layout)
+            q = _turned(q, rotation, self.rope_layout)
+            k = _turned(k, rotation, self.rope_layout)
         return q, k, v
 
     def keys_values(self, context: Float[Tensor, "batch seq_k context_dim"]) -> KeysValues:
-        """Keys, normalized but not rotated, and values, each (batch, kv_heads, seq_k, head_dim)."""
-        k, v = self._by_head(self.key(context)), self._by_head(self.value(context))
-        return (k if self.key_norm is None else self.key_norm(k)), v
-
-    def _by_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        """Keys, normalized but not rotated, and values, each (batch, kv_heads, seq_k, width)."""
+        k = _by_head(self.key(context), self.head_dim, self.key_norm)
+        return k, _by_head(self.value(context), self.value_dim)
 
     def weights(
         self,
@@ -198,8 +216,10 @@ class Attention(nn.Module):
         if context is not None:
             self._check_context(rotation, None)
         q, k, _ = self.project(x, rotation, context)
-        options = {"causal": self.causal, "window": self.window, "bias": bias, "mask": mask}
-        return attention_weights(q, k, **options)  # type: ignore[arg-type]
+        return attention_weights(
+            q, k, causal=self.causal, window=self.window, bias=bias, mask=mask, scale=self.scale,
+            softcap=self.softcap, sinks=self.sinks,
+        )  # fmt: skip
 
     def pooled(self, n_kv_heads: int) -> "Attention":
         """A copy with fewer key/value heads, each the mean of those whose place it takes.
@@ -214,13 +234,13 @@ class Attention(nn.Module):
         made = copy.deepcopy(self)
         for linear in (made.key, made.value):
             linear.weight = nn.Parameter(pool_heads(linear.weight, self.n_kv_heads, n_kv_heads))
-            linear.out_features = n_kv_heads * self.head_dim
+            linear.out_features = len(linear.weight)
             if linear.bias is not None:
                 linear.bias = nn.Parameter(pool_heads(linear.bias, self.n_kv_heads, n_kv_heads))
         made.n_kv_heads = n_kv_heads
         return made
 
-    def _check_context(self, rotation: Rotation | None, cache: Layer | None) -> None:
+    def _check_context(self, rotation: Rotation | None, cache: LayerCache | None) -> None:
         """A mask, turn or memory by position of x says nothing about another sequence."""
         refused = {"causal=True": self.causal, "a window": self.window is not None}
         refused |= {"a rotation": rotation is not None, "a cache": cache is not None}
@@ -234,6 +254,22 @@ class Attention(nn.Module):
     def extra_repr(self) -> str:
         heads = f"n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, head_dim={self.head_dim}"
         return f"{heads}, window={self.window}, causal={self.causal}"
+
+
+def _by_head(x: Tensor, width: int, norm: nn.Module | None = None) -> Tensor:
+    """(batch, seq, heads * width) -> (batch, heads, seq, width), normalized on the way."""
+    heads = x.unflatten(-1, (-1, width))
+    if norm is not None:
+        heads = norm(heads) if norm.dim == width else norm(x).view_as(heads)
+    return heads.transpose(1, 2)
+
+
+def _turned(x: Tensor, rotation: Rotation, layout: Layout) -> Tensor:
+    """A table for part of a head turns its first features and leaves the others."""
+    width = 2 * rotation[0].shape[-1]
+    if width >= x.shape[-1]:
+        return apply_rotation(x, rotation, layout)
+    return torch.cat([apply_rotation(x[..., :width], rotation, layout), x[..., width:]], dim=-1)
 
 
 def pool_heads(

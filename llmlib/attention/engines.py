@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from llmlib.attention.formula import attention, reference_attention
-from llmlib.flash_attention import flash_attention
-from llmlib.flash_attention.inputs import check_slopes
+from llmlib.flash_attention import attention_by_tiles
+from llmlib.flash_attention.inputs import Options, check_slopes, slopes_by_text
 from llmlib.position_encoding import alibi_bias_at
+from llmlib.precision import in_one_type, widened
 
 AttentionEngine = Literal["auto", "blocked", "triton", "sdpa", "reference"]
 
@@ -96,32 +97,42 @@ def attend(
     mask: Tensor | None = None,
     alibi_slopes: Tensor | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """`reference_attention`, computed by an engine.
+    """`reference_attention`, computed by an engine. Arguments are not checked: modules call it.
 
     "auto", "blocked" and "triton" are `flash_attention` and its engines. It takes no bias and no
     mask of any shape: with one, and in programs that PyTorch compiles (the compiler cannot look
-    into ours), PyTorch's fused kernel runs, as it does for "sdpa". "reference" is the formula.
+    into ours), PyTorch's fused kernel runs, as it does for "sdpa". That one knows no cap and no
+    sinks: with them the formula takes its place. "reference" is the formula.
 
     Args:
         engine: one of these, unless a `with engine(...)` around the call asks for another.
         alibi_slopes: (heads,) or (batch, heads), instead of the bias that they make.
-
-    Raises:
-        TypeError, ValueError: as `reference_attention`, or slopes that are not one a head.
     """
     engine = engine_asked() or engine
-    seen: dict[str, Any] = {"causal": causal, "window": window, "scale": scale}
     plain = bias is None and mask is None and not torch.compiler.is_compiling()
     if plain and engine != "sdpa" and engine != "reference":  # mypy narrows it so
-        out = flash_attention(q, k, v, alibi_slopes=alibi_slopes, engine=engine, **seen)
-        assert isinstance(out, Tensor)  # no log-sum-exp was asked for
-        return out
+        q, k, v = in_one_type(q, k, v)
+        slopes = None if alibi_slopes is None else slopes_by_text(alibi_slopes, q)
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        options = Options(causal, window, scale, softcap)
+        out, lse = attention_by_tiles(q, k, v, slopes, options, sinks is not None, engine)
+        return out if sinks is None or lse is None else _drained(out, lse, sinks)
     if alibi_slopes is not None:
         check_slopes(alibi_slopes, q)
         keys = torch.arange(k.shape[2], device=k.device)
         queries = torch.arange(q.shape[2], device=q.device) + (k.shape[2] - q.shape[2])
         fading = alibi_bias_at(alibi_slopes, queries, keys)
         bias = fading if bias is None else bias + fading
-    compute = reference_attention if engine == "reference" else attention
-    return compute(q, k, v, bias=bias, mask=mask, **seen)
+    seen: dict[str, Any] = {"causal": causal, "window": window, "bias": bias, "mask": mask}
+    if engine == "reference" or softcap is not None or sinks is not None:
+        return reference_attention(q, k, v, scale=scale, softcap=softcap, sinks=sinks, **seen)
+    return attention(q, k, v, scale=scale, **seen)
+
+
+def _drained(out: Tensor, lse: Tensor, sinks: Tensor) -> Tensor:
+    """Averages less what a sink takes: its part is e^sink of e^lse + e^sink."""
+    kept = torch.sigmoid(lse - sinks.to(lse)[:, None])[..., None]
+    return (widened(out) * kept).to(out.dtype)

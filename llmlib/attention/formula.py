@@ -9,15 +9,32 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from llmlib.checks import check_attention, has_numbers, readable
 from llmlib.precision import widened, without_autocast
 from llmlib.shapes import Keys, Output, Queries, Values
-from llmlib.sizes import check_sizes
+from llmlib.sizes import check_number, check_sizes
 
 # --- the formula ------------------------------------------------------------------------------
+
+
+def visible_at(
+    positions_q: Integer[Tensor, "*batch seq_q"],
+    positions_k: Integer[Tensor, "*batch seq_k"],
+    *,
+    causal: bool = False,
+    window: int | None = None,
+) -> Bool[Tensor, "*batch seq_q seq_k"]:
+    """Which key each query may attend to, by where they stand: the one rule of the library.
+
+    Causal: keys at j <= p. A window w with causal: p - w < j <= p, the query itself included;
+    without: |p - j| < w.
+    """
+    after = positions_q[..., :, None] - positions_k[..., None, :]  # how far query follows key
+    visible = after >= 0 if causal else torch.ones_like(after, dtype=torch.bool)
+    return visible if window is None else visible & (after.abs() < window)
 
 
 def visible_keys(
@@ -28,20 +45,15 @@ def visible_keys(
     window: int | None = None,
     device: torch.device | None = None,
 ) -> Bool[Tensor, "seq_q seq_k"]:
-    """Which key each query may attend to: True where it may. The last query sees the last key.
-
-    Query i stands at position p = i + seq_k - seq_q. Causal: keys j <= p. A window w with causal:
-    the w keys p - w < j <= p, itself included; without: |p - j| < w.
+    """`visible_at` for the last seq_q of seq_k positions: the last query sees the last key.
 
     Raises:
         TypeError, ValueError: a window that is no positive integer.
     """
     if window is not None:
         check_sizes(window=window)
-    behind = torch.arange(seq_q, device=device)[:, None] + (seq_k - seq_q)
-    behind = behind - torch.arange(seq_k, device=device)  # how far key j lies behind query i
-    visible = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
-    return visible if window is None else visible & (behind.abs() < window)
+    queries = torch.arange(seq_q, device=device) + (seq_k - seq_q)
+    return visible_at(queries, torch.arange(seq_k, device=device), causal=causal, window=window)
 
 
 @without_autocast
@@ -54,15 +66,21 @@ def attention_weights(
     bias: Float[Tensor, "..."] | None = None,
     mask: Bool[Tensor, "..."] | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, " heads"] | None = None,
 ) -> Float[Tensor, "batch heads seq_q seq_k"]:
     """How much each query takes from each key: softmax(q k^T * scale + bias) over visible keys.
 
-    Rows sum to 1; a row that sees no key is 0 throughout. Arguments as for `reference_attention`.
+    Rows sum to 1, or with a sink to less; a row that sees no key is 0 throughout. Arguments as for
+    `reference_attention`.
     """
     check_attention(q, k, causal=causal, window=window, bias=bias, mask=mask, scale=scale)
+    _check_extras(q, softcap, sinks)
     wide_q, wide_k = widened(q), widened(k)
     scores = _grouped(wide_q, k.shape[1]) @ wide_k.transpose(-1, -2)[:, :, None]
     scores = scores.flatten(1, 2) * _scale(q, scale)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     if bias is not None:
         scores = scores + bias
     visible = visible_keys(*scores.shape[-2:], causal=causal, window=window, device=q.device)
@@ -72,8 +90,13 @@ def attention_weights(
     # softmax is unchanged by a shift; without the largest score taken off, exp(89) overflows.
     # A row that sees nothing has the maximum -inf: 0 instead keeps -inf - -inf = NaN away.
     top = scores.amax(-1, keepdim=True) if scores.shape[-1] else scores.sum(-1, keepdim=True)
-    powers = (scores - top.masked_fill(top == -math.inf, 0)).exp()
+    if sinks is not None:
+        top = top.maximum(sinks.to(scores)[:, None, None])
+    top = top.masked_fill(top == -math.inf, 0)
+    powers = (scores - top).exp()
     total = powers.sum(-1, keepdim=True)
+    if sinks is not None:
+        total = total + (sinks.to(scores)[:, None, None] - top).exp()
     return (powers / total.masked_fill(total == 0, 1)).to(q.dtype)
 
 
@@ -88,6 +111,8 @@ def reference_attention(
     bias: Float[Tensor, "..."] | None = None,
     mask: Bool[Tensor, "..."] | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, " heads"] | None = None,
 ) -> Output:
     """Attention written out: softmax(q k^T * scale + bias) v over the keys each query may see.
 
@@ -101,6 +126,8 @@ def reference_attention(
         bias: added to the scores, broadcast to (batch, heads, seq_q, seq_k).
         mask: True where a query may attend, broadcast alike; causal and window apply as well.
         scale: of the scores; 1/sqrt(head_dim) if None.
+        softcap: scores become softcap * tanh(score / softcap), before the bias.
+        sinks: a logit of each head that joins its softmax and has no value: its part goes nowhere.
 
     Returns:
         (batch, heads, seq_q, value_dim); a row that may attend to nothing is 0.
@@ -109,12 +136,13 @@ def reference_attention(
         TypeError: tensors that are no floats of one type on one device, a mask that is not bool, a
             bias that is no float, a flag, window or scale of another kind.
         ValueError: heads that do not divide, shapes that do not fit, a window below 1, a scale that
-            is not finite.
+            is not finite, a cap that is not positive.
 
-    Source: vaswani2017attention
+    Source: vaswani2017attention; gemma2024two for the cap, openai2025gptoss for sinks
     """
     options = {"causal": causal, "window": window, "bias": bias, "mask": mask, "scale": scale}
     check_attention(q, k, v, **options)  # type: ignore[arg-type]
+    options |= {"softcap": softcap, "sinks": sinks}
     weights = attention_weights(widened(q), widened(k), **options)  # type: ignore[arg-type]
     grouped, values = _grouped(weights, v.shape[1]), widened(v)[:, :, None]
     out = _averaged(grouped, values)
@@ -219,6 +247,16 @@ def _folded(x: Tensor, kv_heads: int) -> Tensor:
 
 
 # --- shared by the functions above ------------------------------------------------------------
+
+
+def _check_extras(q: Tensor, softcap: float | None, sinks: Tensor | None) -> None:
+    if softcap is not None:
+        check_number("softcap", softcap)
+        if softcap <= 0:
+            raise ValueError(f"softcap is {softcap}, expected a positive number")
+    if sinks is not None and sinks.shape != q.shape[1:2]:
+        raise ValueError(f"sinks have shape {tuple(sinks.shape)}, expected ({q.shape[1]},), one a "
+                         "head")  # fmt: skip
 
 
 def _scale(q: Tensor, scale: float | None) -> float:

@@ -11,7 +11,6 @@ the one that would make the values behind the average: q (W c) = (q W) c. Then a
 latents themselves, as one wide key head for all queries, and nothing is expanded.
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from llmlib.attention.engines import AttentionEngine, attend, check_attention_engine
 from llmlib.attention.formula import attention_weights
-from llmlib.kv_cache import Layer, without_gradient
+from llmlib.kv_cache import LayerCache, without_gradient
 from llmlib.normalization import RMSNorm
 from llmlib.plain import why_not_plain
 from llmlib.position_encoding import Layout, Rotation, apply_rotation
@@ -29,32 +28,6 @@ from llmlib.sizes import check_sizes
 
 Heads = Float[Tensor, "batch heads seq _"]
 Rows = Float[Tensor, "batch 1 seq_k row"]
-
-
-@dataclasses.dataclass(frozen=True)
-class LatentSizes:
-    """The widths that fix a latent attention."""
-
-    kv_rank: int  # numbers of a latent
-    rope_dim: int  # of a head's rotated part, and of the shared rotated key
-    plain_dim: int  # of a head's query and key without position
-    value_dim: int  # of a head's value
-    query_rank: int | None = None  # queries are compressed to so many numbers; None: not at all
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that are not positive integers."""
-        sizes = {name: size for name, size in vars(self).items() if size is not None}
-        check_sizes(**sizes)
-
-    @property
-    def head_dim(self) -> int:
-        """Width of a head's query."""
-        return self.plain_dim + self.rope_dim
-
-    @property
-    def row(self) -> int:
-        """Numbers that a cache holds for a token and layer."""
-        return self.kv_rank + self.rope_dim
 
 
 class LatentAttention(nn.Module):
@@ -67,7 +40,11 @@ class LatentAttention(nn.Module):
     Args:
         dim: width of the residual stream.
         n_heads: heads of queries, and of the keys and values that a latent is expanded to.
-        sizes: the widths.
+        kv_rank: numbers of a latent.
+        rope_dim: features of a head's rotated part, and of the shared rotated key.
+        plain_dim: features of a head's query and key without position.
+        value_dim: features of a head's value.
+        query_rank: queries are compressed to so many numbers; None: not at all.
         causal: whether a query sees the keys up to its own position only.
         qkv_bias: whether the projections of x have one (those of a latent never do).
         out_bias: whether the last one has.
@@ -82,11 +59,17 @@ class LatentAttention(nn.Module):
     Source: deepseek2024v2
     """
 
+    window = None  # every key up to the query's is seen
+
     def __init__(
         self,
         dim: int,
         n_heads: int,
-        sizes: LatentSizes,
+        kv_rank: int,
+        rope_dim: int,
+        plain_dim: int,
+        value_dim: int,
+        query_rank: int | None = None,
         *,
         causal: bool = False,
         qkv_bias: bool = False,
@@ -98,20 +81,24 @@ class LatentAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_attention_engine(engine)
-        check_sizes(dim=dim, n_heads=n_heads)
-        self.dim, self.n_heads, self.sizes = dim, n_heads, sizes
+        check_sizes(dim=dim, n_heads=n_heads, kv_rank=kv_rank, rope_dim=rope_dim)
+        check_sizes(plain_dim=plain_dim, value_dim=value_dim)
+        check_sizes(query_rank=1 if query_rank is None else query_rank)
+        self.dim, self.n_heads, self.kv_rank, self.query_rank = dim, n_heads, kv_rank, query_rank
+        self.rope_dim, self.plain_dim, self.value_dim = rope_dim, plain_dim, value_dim
         self.causal, self.rope_layout, self.engine = causal, rope_layout, engine
-        self.scale = 1 / math.sqrt(sizes.head_dim) if scale is None else scale
-        rank = sizes.query_rank
+        head_dim = plain_dim + rope_dim
+        self.scale = 1 / math.sqrt(head_dim) if scale is None else scale
+        rank = query_rank
         self.query_down = None if rank is None else nn.Linear(dim, rank, bias=qkv_bias)
         self.query_norm = None if rank is None else RMSNorm(rank, norm_eps)
-        self.query = nn.Linear(dim if rank is None else rank, n_heads * sizes.head_dim, bias=False)
-        self.latent = nn.Linear(dim, sizes.kv_rank, bias=qkv_bias)
-        self.rope_key = nn.Linear(dim, sizes.rope_dim, bias=qkv_bias)
-        self.latent_norm = RMSNorm(sizes.kv_rank, norm_eps)
-        self.key_up = nn.Linear(sizes.kv_rank, n_heads * sizes.plain_dim, bias=False)
-        self.value_up = nn.Linear(sizes.kv_rank, n_heads * sizes.value_dim, bias=False)
-        self.output = nn.Linear(n_heads * sizes.value_dim, dim, bias=out_bias)
+        self.query = nn.Linear(dim if rank is None else rank, n_heads * head_dim, bias=False)
+        self.latent = nn.Linear(dim, kv_rank, bias=qkv_bias)
+        self.rope_key = nn.Linear(dim, rope_dim, bias=qkv_bias)
+        self.latent_norm = RMSNorm(kv_rank, norm_eps)
+        self.key_up = nn.Linear(kv_rank, n_heads * plain_dim, bias=False)
+        self.value_up = nn.Linear(kv_rank, n_heads * value_dim, bias=False)
+        self.output = nn.Linear(n_heads * value_dim, dim, bias=out_bias)
 
     def forward(
         self,
@@ -121,7 +108,7 @@ class LatentAttention(nn.Module):
         bias: Float[Tensor, "..."] | None = None,
         mask: Bool[Tensor, "..."] | None = None,
         alibi_slopes: Float[Tensor, " heads"] | None = None,
-        cache: Layer | None = None,
+        cache: LayerCache | None = None,
         absorbed: bool | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Every position's weighted average of what it sees.
@@ -140,7 +127,7 @@ class LatentAttention(nn.Module):
             ValueError: absorbed, and the layers that expand a latent are no plain matrices.
         """
         q, rows = self.queries(x, rotation), self.compress(x, rotation)
-        latents, causal = rows[..., : self.sizes.kv_rank], self.causal
+        latents, causal = rows[..., : self.kv_rank], self.causal
         if cache is not None:
             rows, latents = cache.update(rows.detach(), latents.detach())
             causal = causal and cache.aligned
@@ -166,7 +153,7 @@ class LatentAttention(nn.Module):
         q = self.query(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
         if rotation is None:
             return q
-        plain, turned = q.split([self.sizes.plain_dim, self.sizes.rope_dim], dim=-1)
+        plain, turned = q.split([self.plain_dim, self.rope_dim], dim=-1)
         return torch.cat([plain, apply_rotation(turned, rotation, self.rope_layout)], dim=-1)
 
     def compress(self, x: Tensor, rotation: Rotation | None = None) -> Rows:
@@ -178,7 +165,7 @@ class LatentAttention(nn.Module):
 
     def expand(self, rows: Rows) -> tuple[Heads, Heads]:
         """Keys and values of every head, made from the rows of a cache."""
-        latents, key = rows.split([self.sizes.kv_rank, self.sizes.rope_dim], dim=-1)
+        latents, key = rows.split([self.kv_rank, self.rope_dim], dim=-1)
         plain, values = (
             up(latents[:, 0]).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
             for up in (self.key_up, self.value_up)
@@ -187,7 +174,7 @@ class LatentAttention(nn.Module):
 
     def absorb(self, q: Heads) -> Heads:
         """Queries that meet a row of the cache as `q` meets the keys expanded from it."""
-        plain, turned = q.split([self.sizes.plain_dim, self.sizes.rope_dim], dim=-1)
+        plain, turned = q.split([self.plain_dim, self.rope_dim], dim=-1)
         return torch.cat([plain @ self._by_head(self.key_up), turned], dim=-1)
 
     def absorbing_is_cheaper(self, n_queries: int) -> bool:
@@ -197,8 +184,8 @@ class LatentAttention(nn.Module):
         the wider products of the absorbed form cost 2 * kv_rank - plain_dim - value_dim more for
         each query. What absorbing costs once for each query is left out: the cache is long.
         """
-        narrow = self.sizes.plain_dim + self.sizes.value_dim
-        return n_queries * (2 * self.sizes.kv_rank - narrow) < self.sizes.kv_rank * narrow
+        narrow = self.plain_dim + self.value_dim
+        return n_queries * (2 * self.kv_rank - narrow) < self.kv_rank * narrow
 
     def weights(
         self,
@@ -233,4 +220,6 @@ class LatentAttention(nn.Module):
         return up.weight.unflatten(0, (self.n_heads, -1))
 
     def extra_repr(self) -> str:
-        return f"n_heads={self.n_heads}, {self.sizes}, causal={self.causal}"
+        widths = f"kv_rank={self.kv_rank}, rope_dim={self.rope_dim}, plain_dim={self.plain_dim}"
+        heads = f"n_heads={self.n_heads}, {widths}, value_dim={self.value_dim}"
+        return f"{heads}, query_rank={self.query_rank}, causal={self.causal}"

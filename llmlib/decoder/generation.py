@@ -1,7 +1,7 @@
 """Generation: the decoder is fed its own output, one token at a time.
 
 `generate` checks the request and hands out ids as they are made; `_stream` is the loop itself:
-feed, choose, hand out. `_step` says what computes a token: the step that is written for speed where
+feed, choose, hand out. `_Step` says what computes a token: the step that is written for speed where
 nothing stands against it (`premises`), the model else. Not here: beam search, several models at
 once.
 """
@@ -13,8 +13,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from llmlib.architecture import ModelConfig
 from llmlib.decoder.compiled import compiled, whole_step, why_not_compiled
-from llmlib.decoder.config import DecoderConfig
 from llmlib.decoder.model import Decoder
 from llmlib.decoder.premises import why_not
 from llmlib.decoder.requests import (
@@ -25,13 +25,12 @@ from llmlib.decoder.requests import (
     stop_set,
 )
 from llmlib.decoder.single_step import SingleStep
-from llmlib.kv_cache import FixedKVCache, KVCache, LatentKVCache, RollingKVCache
+from llmlib.kv_cache import FixedKVCache, KVCache
 from llmlib.sampling import greedy
 
 COMPILED_ROOM = 128  # compiled programs are made for multiples of so many tokens
 
 Choose = Callable[[Tensor], Tensor]
-Step = Callable[..., Tensor]
 
 
 @overload
@@ -87,32 +86,28 @@ def generate(  # type: ignore[misc]  # the overloads leave the options to this s
             the right, a cache that is not exact for the model, settings that exclude each other.
             Later: a sampler that returns no ids of the vocabulary.
     """
-    if not isinstance(getattr(model, "config", None), DecoderConfig):
+    if not isinstance(getattr(model, "config", None), ModelConfig):
         raise TypeError(f"model is a {type(model).__name__}, expected a Decoder")
     check_options(sampler, use_cache, compile, cache)
     single = not isinstance(prompt_ids, Tensor)
     ids = prompt_tensor(prompt_ids, model.embedding.weight.device)
     if use_cache and cache is None and isinstance(max_new_tokens, int) and max_new_tokens >= 0:
-        cache = _usual_cache(model.config, ids.shape[1] + max_new_tokens, compile)
+        cache = _usual_cache(model, ids.shape[1] + max_new_tokens, compile)
     elif (compile or cache is not None) and not use_cache:
         raise ValueError("use_cache=False leaves nothing to compile for or to keep in a cache")
     elif cache is not None and (compile or cache.length):
         raise ValueError("cache must be empty, and cannot be chosen for a compiled step")
-    mask = check_request(model.config, model.reader(), ids, max_new_tokens, attention_mask, cache)
+    mask = check_request(model.config, model.readers(), ids, max_new_tokens, attention_mask, cache)
     stops = stop_set(stop_ids, model.config.vocab_size)
     stream = _stream(model, ids, max_new_tokens, sampler, stops, mask, cache, compile)
     return (int(chosen) for chosen in stream) if single else stream
 
 
-def _usual_cache(config: DecoderConfig, total: int, compile: bool) -> KVCache:
+def _usual_cache(model: Decoder, total: int, compile: bool) -> KVCache:
     if compile:
         # One compiled program serves all lengths up to the same multiple.
         return FixedKVCache(-(-total // COMPILED_ROOM) * COMPILED_ROOM)
-    if config.window is not None:
-        return RollingKVCache(config.window)
-    if config.latent is not None:
-        return LatentKVCache(capacity=total)
-    return KVCache(capacity=total)
+    return model.new_cache(capacity=total)
 
 
 @torch.no_grad()
@@ -121,14 +116,13 @@ def _stream(
     mask: Tensor | None, cache: KVCache | None, compile: bool,
 ) -> Iterator[Tensor]:  # fmt: skip
     """One (batch,) tensor a step, until all rows have stopped."""
-    step: Step = model
+    step = _Step(model, len(ids), cache, compile)
     if isinstance(cache, FixedKVCache):
         mask = None if mask is None else _extended(mask, cache.capacity - mask.shape[1])
     ended, last = torch.zeros(len(ids), dtype=torch.bool, device=ids.device), None
     feed = ids
     for made in range(max_new_tokens):
-        logits = step(feed, cache, attention_mask=mask, last_only=True)[:, -1]
-        chosen = checked_choice(sampler(logits), ids, model.config.vocab_size)
+        chosen = checked_choice(sampler(step(feed, mask)), ids, model.config.vocab_size)
         if last is not None:
             chosen = torch.where(ended, last, chosen)
         yield chosen
@@ -140,25 +134,36 @@ def _stream(
         feed = new if cache is not None else torch.cat([feed, new], dim=1)
         if mask is not None and not isinstance(cache, FixedKVCache):
             mask = _extended(mask, 1)
-        step = _step(model, len(ids), mask, cache, compile, step)
 
 
-def _step(
-    model: Decoder, batch: int, mask: Tensor | None, cache: KVCache | None, compile: bool,
-    before: Step,
-) -> Step:  # fmt: skip
-    """What computes the next token: the fastest that computes what the model does."""
-    fixed = isinstance(cache, FixedKVCache)
-    if cache is None or (fixed and not compile):
+class _Step:
+    """Logits of the next token, by the fastest that computes what the model does."""
+
+    def __init__(self, model: Decoder, batch: int, cache: KVCache | None, compile: bool) -> None:
+        self.model, self.batch, self.cache, self.compile = model, batch, cache, compile
+        self.single: SingleStep | None = None
+        self.prompt = True
+
+    def __call__(self, feed: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, vocab)"""
+        compute = self.model if self.prompt or self.cache is None else self._fastest(mask)
+        self.prompt = False
+        return compute(feed, self.cache, attention_mask=mask, last_only=True)[:, -1]
+
+    def _fastest(self, mask: Tensor | None) -> Callable[..., Tensor]:
+        """Looked up for each token: hooks and weights may have changed since the last."""
+        model, cache = self.model, self.cache
+        if isinstance(cache, FixedKVCache) and not self.compile:
+            return model
+        if mask is None:
+            if self.single is not None and self.single.still_fits():
+                return self.single
+            self.single = SingleStep(model) if why_not(model, self.batch, cache) is None else None
+            if self.single is not None:
+                return self.single
+        if self.compile and why_not_compiled(model) is None:
+            return functools.partial(compiled(whole_step), model)
         return model
-    if mask is None:
-        if isinstance(before, SingleStep) and before.still_fits():
-            return before
-        if why_not(model, batch, cache) is None:
-            return SingleStep(model)
-    if compile and why_not_compiled(model) is None:
-        return functools.partial(compiled(whole_step), model)
-    return model
 
 
 def _extended(mask: Tensor, n: int) -> Tensor:

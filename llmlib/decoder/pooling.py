@@ -1,10 +1,11 @@
 """A decoder with fewer key/value heads, made from one that is trained with more."""
 
 import copy
-import dataclasses
 
+import llmlib.architecture as arch
 from llmlib.attention import Attention
-from llmlib.decoder.model import Block, Decoder
+from llmlib.blocks import Block
+from llmlib.decoder.model import Decoder
 
 
 def pool_kv_heads(model: Decoder, n_kv_heads: int) -> Decoder:
@@ -23,9 +24,9 @@ def pool_kv_heads(model: Decoder, n_kv_heads: int) -> Decoder:
     for block in made.blocks:
         if not isinstance(block, Block):
             raise TypeError(f"a block is a {type(block).__name__}, expected a Block")
-        attention = block.attention.sublayer
-        if not isinstance(attention, Attention):
+        if not isinstance(block.mixer, Attention):
             raise ValueError("the model has latent attention: expected key/value heads to pool")
-        block.attention.sublayer = attention.pooled(n_kv_heads)
-    made.config = dataclasses.replace(model.config, n_kv_heads=n_kv_heads)
+        block.mixer = block.mixer.pooled(n_kv_heads)
+        block.block = arch.changed(block.block, arch.Attention, n_kv_heads=n_kv_heads)
+    made.config = arch.changed(model.config, arch.Attention, n_kv_heads=n_kv_heads)
     return made

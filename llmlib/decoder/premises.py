@@ -1,10 +1,11 @@
-"""When the step for one token may take the model's place: what it rests on, looked at.
+"""When the step for one token may take the place of a model and its blocks: looked at.
 
-`single_step` reads tensors and calls no module. `why_not` says what stands against that: settings
-that it does not compute, modules that are more than their class (`llmlib.plain`), weights of mixed
-types, or something around that watches or changes operations. It takes some milliseconds for a
-model of 30 blocks, so it is asked once a text, and `Watch` tells before each further token whether
-anything that it looked at is another.
+`single_step` reads tensors and calls no module. `why_not` says what stands against that for the
+whole model, `why_not_block` for one block, which then computes for itself between the others: a
+description that has a field the step does not know, modules that are more than their class
+(`llmlib.plain`), weights of mixed types, or something around that watches or changes operations.
+Both take some milliseconds for a model of 30 blocks, so they are asked once a text, and `Watch`
+tells before each further token whether anything that they looked at is another.
 """
 
 from collections.abc import Iterator
@@ -15,18 +16,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+import llmlib.architecture as arch
 from llmlib.activations import GatedFeedForward, swish
 from llmlib.attention import Attention, engine_asked
-from llmlib.decoder.config import DecoderConfig
-from llmlib.decoder.model import Block, Decoder
-from llmlib.kv_cache import FixedKVCache, KVCache, QuantizedKVCache, RollingKVCache
-from llmlib.normalization import PreNorm, RMSNorm
+from llmlib.blocks import Block
+from llmlib.decoder.model import Decoder
+from llmlib.kv_cache import (
+    FixedKVCache,
+    KVCache,
+    LayeredKVCache,
+    QuantizedKVCache,
+    RollingKVCache,
+)
+from llmlib.normalization import RMSNorm
 from llmlib.plain import HOOKS, why_not_around, why_not_plain
 from llmlib.quantization import KERNEL_STEP, Int8Linear
 from llmlib.sparse_attention.streaming import SinkKVCache
 
-CACHES = (KVCache, QuantizedKVCache, RollingKVCache, SinkKVCache, FixedKVCache)
+CACHES = (KVCache, LayeredKVCache, QuantizedKVCache, RollingKVCache, SinkKVCache, FixedKVCache)
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+ENGINES = ("auto", "blocked")
 SMALLEST_EPS = 1e-30  # in float32 a smaller one is lost beside a row of zeros
 
 
@@ -46,19 +55,16 @@ ATTENTION = Part(
      "query_norm": MAYBE_NORM, "key_norm": MAYBE_NORM},
 )  # fmt: skip
 FEED_FORWARD = Part((GatedFeedForward,), {"gate": LINEAR, "up": LINEAR, "down": LINEAR})
-BLOCK = Part(
-    (Block,),
-    {
-        "attention": Part((PreNorm,), {"sublayer": ATTENTION, "norm": NORM}),
-        "feed_forward": Part((PreNorm,), {"sublayer": FEED_FORWARD, "norm": NORM}),
-    },
-)
+NORMS = Part((nn.ModuleDict,), {"mixer_input": NORM, "feed_forward_input": NORM})
+BLOCK = Part((Block,), {"mixer": ATTENTION, "feed_forward": FEED_FORWARD, "norms": NORMS})
+NOTHING = Part((NoneType,))
 DECODER = Part(
     (Decoder,),
     {
         "embedding": Part((nn.Embedding,)),
-        "positions": Part((NoneType,)),
-        "embedding_norm": Part((NoneType,)),
+        "positions": NOTHING,
+        "relative_bias": NOTHING,
+        "embedding_norm": NOTHING,
         "blocks": Part((nn.ModuleList,)),
         "norm": NORM,
         "output": Part((nn.Linear, Int8Linear, NoneType)),
@@ -72,13 +78,32 @@ def why_not(model: nn.Module, batch: int = 1, cache: KVCache | None = None) -> s
     Args:
         model: the decoder.
         batch: texts at once.
-        cache: what the step is to read and write; None for a cache that `generate` makes.
+        cache: what the step is to read and write; None for a cache that `generate` makes. In one
+            of fixed shape every block has to be one that the step knows.
     """
     if batch != 1:
         return f"there are {batch} texts, not one"
     if cache is not None and type(cache) not in CACHES:
         return f"the cache is a {type(cache).__name__}"
-    return why_not_around() or _classes() or _modules(model) or _settings(model) or _tensors(model)
+    reason = why_not_around() or _classes() or _unlike(model, DECODER, "model") or _ends(model)
+    if reason is not None:
+        return reason
+    blocks = [why_not_block(block, f"blocks.{i}") for i, block in enumerate(model.blocks)]  # type: ignore[arg-type]
+    known = blocks.count(None)
+    if known == 0 or (known < len(blocks) and isinstance(cache, FixedKVCache)):
+        return next(reason for reason in blocks if reason is not None)
+    return None
+
+
+def why_not_block(block: nn.Module, name: str = "block") -> str | None:
+    """Why the step would not compute what this block does, or None if it would."""
+    return (
+        _unlike(block, BLOCK, name)
+        or _described(block.block, name)  # type: ignore[arg-type]
+        or _settings(block, name)
+        # All of a block in the type of its norms, which are never quantized.
+        or _tensors(block, name, block.norms["mixer_input"].weight.dtype)  # type: ignore[index, union-attr]
+    )
 
 
 # --- modules ----------------------------------------------------------------------------------
@@ -93,11 +118,11 @@ def _methods(kind: type) -> dict[str, object]:
     }
 
 
+_KINDS = (Decoder, Block, Attention, GatedFeedForward, RMSNorm, Int8Linear, nn.Linear, nn.Embedding,
+          nn.ModuleList, nn.ModuleDict)  # fmt: skip
 _AS_WRITTEN = {
-    kind: _methods(kind)
-    for kind in (Decoder, Block, PreNorm, Attention, GatedFeedForward, RMSNorm, Int8Linear,
-                 nn.Linear, nn.Embedding, nn.ModuleList, nn.Module)
-}  # fmt: skip
+    one: _methods(one) for kind in _KINDS for one in kind.__mro__ if issubclass(one, nn.Module)
+}
 
 
 def _classes() -> str | None:
@@ -118,17 +143,6 @@ def _classes() -> str | None:
     return None
 
 
-def _modules(model: nn.Module) -> str | None:
-    reason = _unlike(model, DECODER, "model")
-    if reason is not None:
-        return reason
-    for i, block in enumerate(model.blocks):  # type: ignore[arg-type]
-        reason = _unlike(block, BLOCK, f"blocks.{i}")
-        if reason is not None:
-            return reason
-    return None
-
-
 def _unlike(module: object, part: Part, name: str) -> str | None:
     """Where a module, or one inside it, is not what the step takes it for."""
     reason = why_not_plain(module, *part.kinds)
@@ -145,91 +159,129 @@ def _unlike(module: object, part: Part, name: str) -> str | None:
 missing = object()
 
 
-# --- settings ---------------------------------------------------------------------------------
+# --- descriptions and settings ----------------------------------------------------------------
 
 
-def _settings(model: Any) -> str | None:
-    """Settings that the step does not compute, of the configuration and of each module."""
-    config: DecoderConfig = model.config
-    expected: dict[str, tuple[object, ...]] = {
-        "norm": ("rms",),
-        "norm_position": ("pre",),
-        "gated": (True,),
-        "activation": ("swish", "silu"),
-        "position": ("rope",),
-        "rope_layout": ("half",),
-        "latent": (None,),
-        "attention_engine": ("auto", "blocked"),
-        "embedding_norm": (False,),
-    }
-    for name, known in expected.items():
-        if getattr(config, name) not in known:
-            return f"{name} is {getattr(config, name)!r}"
-    if engine_asked() not in (None, *expected["attention_engine"]):
-        return f"engine({engine_asked()!r}) was asked for"
-    if config.norm_eps < SMALLEST_EPS:
-        return f"norm_eps is {config.norm_eps}"
-    frequencies = model.frequencies
-    if frequencies is None or frequencies.shape != (config.head_dim // 2,):  # type: ignore[operator]
-        return "RoPE does not turn whole heads"
-    if model.embedding.max_norm is not None:
-        return "the embedding shortens its rows when they are read"
-    for i, block in enumerate(model.blocks):
-        for name, found, wanted in _settings_of(block, config):
-            if found not in wanted:
-                return f"blocks.{i}.{name} is {found!r}, the configuration says {wanted[0]!r}"
-    if model.norm.weight is None or model.norm.eps != config.norm_eps:
-        return f"norm.eps is {model.norm.eps}, the configuration says {config.norm_eps}"
+def _described(block: arch.Block, name: str) -> str | None:
+    """A field of the description that the step does not know, and that is not as usual.
+
+    The block is described again by the fields that are known: what else it says makes it another.
+    """
+    mixer, ffn = block.mixer, block.feed_forward
+    if not isinstance(mixer, arch.Attention) or not isinstance(ffn, arch.FeedForward):
+        return f"{name}: {type(mixer).__name__} and {type(ffn).__name__} are unknown to the step"
+    known = arch.Block(
+        arch.Attention(
+            mixer.n_heads, mixer.n_kv_heads, mixer.head_dim, mixer.rope, mixer.window,
+            qkv_bias=mixer.qkv_bias, out_bias=mixer.out_bias, qk_norm=mixer.qk_norm,
+        ),
+        arch.FeedForward(ffn.ffn_dim, ffn.activation, bias=ffn.bias),
+        block.norm,
+    )  # fmt: skip
+    if block != known:
+        pairs = ((block, known), (mixer, known.mixer), (ffn, known.feed_forward))
+        field = next(
+            field for said, meant in pairs for field, x in vars(said).items()
+            if x != getattr(meant, field) and field not in ("mixer", "feed_forward")
+        )  # fmt: skip
+        return f"{name}: {field} is not as the step knows it, in {block}"
+    if ffn.activation not in ("swish", "silu"):
+        return f"{name}: activation is {ffn.activation!r}"
+    if mixer.rope is None or arch.Rope(mixer.rope.base, scaling=mixer.rope.scaling) != mixer.rope:
+        return f"{name}: RoPE is {mixer.rope}, which does not turn whole heads, half by half"
+    for norm in (block.norm, mixer.qk_norm):
+        if norm is not None and (norm != arch.Norm(eps=norm.eps) or norm.eps < SMALLEST_EPS):
+            return f"{name}: a norm is {norm}"
     return None
 
 
-def _settings_of(
-    block: Any, config: DecoderConfig
-) -> Iterator[tuple[str, object, tuple[object, ...]]]:
-    """What a block's modules are set to, and what the step takes for granted."""
-    attention, feed_forward = block.attention.sublayer, block.feed_forward.sublayer
+def _settings(block: Any, name: str) -> str | None:
+    """What a block's modules are set to, where the description says another thing."""
+    for place, found, wanted in _settings_of(block, block.block):
+        if found not in wanted:
+            return f"{name}.{place} is {found!r}, the step expects {wanted[0]!r}"
+    if block.angles is None or block.angles.frequencies.shape != (block.mixer.head_dim // 2,):
+        return f"{name}: RoPE does not turn whole heads"
+    return None
+
+
+def _settings_of(block: Any, told: arch.Block) -> Iterator[tuple[str, object, tuple[object, ...]]]:
+    attention, feed_forward, said = block.mixer, block.feed_forward, told.mixer
+    assert isinstance(said, arch.Attention)
     yield "causal", attention.causal, (True,)
-    yield "engine", attention.engine, ("auto", "blocked")
-    for name in ("window", "rope_layout", "n_heads", "n_kv_heads", "head_dim"):
-        yield name, getattr(attention, name), (getattr(config, name),)
+    yield "engine", attention.engine, ENGINES
+    yield "alibi", block.alibi, (0,)
+    for field in ("window", "n_heads", "n_kv_heads", "head_dim", "scale", "softcap"):
+        yield field, getattr(attention, field), (getattr(said, field),)
+    yield "value_dim", attention.value_dim, (said.head_dim,)
+    yield "rope_layout", attention.rope_layout, ("half",)
+    yield "gate", attention.gate is None, (True,)
+    yield "sinks", attention.sinks is None, (True,)
     yield "activation", feed_forward.activation, (swish,)
-    norms = (block.attention.norm, block.feed_forward.norm, attention.query_norm,
-             attention.key_norm)  # fmt: skip
-    for norm in norms:
+    yield "norms", len(block.norms), (2,)
+    norms = [(norm, told.norm) for norm in block.norms.values()]
+    heads = [(norm, said.qk_norm) for norm in (attention.query_norm, attention.key_norm)]
+    for norm, description in [*norms, *heads]:
         if norm is not None:
-            yield "norm.eps", norm.eps, (config.norm_eps,)
+            yield "norm.eps", norm.eps, (getattr(description, "eps", None),)
+            yield "norm.gain", norm.gain, ("weight",)
             yield "norm.weight", norm.weight is None, (False,)
     normed = attention.query_norm is not None
     yield "key_norm", attention.key_norm is not None, (normed,)
-    rows = {"query": config.n_heads, "key": config.n_kv_heads, "value": config.n_kv_heads}
-    for name, heads in rows.items():
-        expected = heads * config.head_dim  # type: ignore[operator]
-        yield f"{name}.rows", getattr(attention, name).weight.shape[0], (expected,)
+    if normed:
+        yield "query_norm.dim", attention.query_norm.dim, (said.head_dim,)
+    for field, n in (
+        ("query", said.n_heads), ("key", said.n_kv_heads), ("value", said.n_kv_heads),
+    ):  # fmt: skip
+        yield f"{field}.rows", getattr(attention, field).weight.shape[0], (n * said.head_dim,)
+
+
+def _ends(model: Any) -> str | None:
+    """What stands before and after the blocks, where the step does it otherwise."""
+    config: arch.ModelConfig = model.config
+    for field in ("embedding_scale", "softcap", "output_scale"):
+        if getattr(config, field) is not None:
+            return f"{field} is {getattr(config, field)}"
+    if engine_asked() not in (None, *ENGINES):
+        return f"engine({engine_asked()!r}) was asked for"
+    if model.embedding.max_norm is not None:
+        return "the embedding shortens its rows when they are read"
+    if config.stack.positions is not None:
+        return f"positions are {config.stack.positions}"
+    norm, said = model.norm, config.stack.last_norm
+    if said != arch.Norm(eps=norm.eps) or norm.eps < SMALLEST_EPS or norm.gain != "weight":
+        return f"norm is {norm} of eps {norm.eps}, the configuration says {said}"
+    if norm.weight is None:
+        return "norm has no weight"
+    for name, part in model.named_children():
+        found = None if name == "blocks" else _tensors(part, name, model.embedding.weight.dtype)
+        if found is not None:
+            return found
+    return None
 
 
 # --- tensors ----------------------------------------------------------------------------------
 
 
-def _tensors(model: Any) -> str | None:
+def _tensors(part: nn.Module, name: str, dtype: torch.dtype) -> str | None:
     """Weights that are no plain tensors of one type in this machine's memory."""
-    dtype = model.embedding.weight.dtype
     if dtype not in TYPES:
-        return f"the weights are {dtype}"
-    for name, module in model.named_modules():
+        return f"the weights of {name} are {dtype}"
+    for inner, module in part.named_modules(prefix=name):
         integers = isinstance(module, Int8Linear)
         if integers and dtype != torch.bfloat16:
-            return f"{name} holds integers beside weights in {dtype}"
+            return f"{inner} holds integers beside weights in {dtype}"
         if integers and module.in_features % KERNEL_STEP:
-            return f"{name} has rows of {module.in_features} integers"
+            return f"{inner} has rows of {module.in_features} integers"
         for own, x in (*module._parameters.items(), *module._buffers.items()):
             if x is None:
                 continue
             if type(x) not in (Tensor, nn.Parameter) or x.layout != torch.strided:
-                return f"{name}.{own} is a {type(x).__name__}, {x.layout}"
+                return f"{inner}.{own} is a {type(x).__name__}, {x.layout}"
             if x.device.type != "cpu":
-                return f"{name}.{own} is on {x.device}"
+                return f"{inner}.{own} is on {x.device}"
             if x.dtype != (torch.int8 if integers and own == "weight" else dtype):
-                return f"{name}.{own} is {x.dtype} beside weights in {dtype}"
+                return f"{inner}.{own} is {x.dtype} beside weights in {dtype}"
     return None
 
 
@@ -256,7 +308,7 @@ class Watch:
             if type(module) in _SETTINGS
         ]
         # Kept alive, so that no other object can have the same identity.
-        self.kept = self._held(), model.config, model.frequencies
+        self.kept = self._held(), model.config, self._descriptions()
         self.before = self._seen()
 
     def unchanged(self) -> bool:
@@ -266,6 +318,10 @@ class Watch:
     def _held(self) -> list[object]:
         return [x for table in self.tables for x in table.values()]
 
+    def _descriptions(self) -> list[object]:
+        blocks = [state for state in self.states if "angles" in state]
+        return [state[name] for state in blocks for name in ("block", "angles", "alibi")]
+
     def _seen(self) -> tuple[list[object], ...]:
         held = self._held()
         return (
@@ -274,7 +330,7 @@ class Watch:
             list(map(id, held)),
             [x.data_ptr() for x in held if isinstance(x, Tensor)],  # model.to() keeps the parameter
             [get(state) for get, state in self.settings],
-            [id(self.model.config), id(self.model.frequencies), engine_asked()],
+            [id(self.model.config), engine_asked(), *map(id, self._descriptions())],
         )
 
 
@@ -285,7 +341,10 @@ def _tables(state: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 _SETTINGS: dict[type, tuple[str, ...]] = {
-    Attention: ("engine", "causal", "window", "rope_layout", "n_heads", "n_kv_heads", "head_dim"),
+    Attention: (
+        *("engine", "causal", "window", "rope_layout", "n_heads", "n_kv_heads", "head_dim"),
+        *("value_dim", "scale", "softcap"),
+    ),
     GatedFeedForward: ("activation", "training"),
-    RMSNorm: ("eps", "dim"),
+    RMSNorm: ("eps", "dim", "gain"),
 }

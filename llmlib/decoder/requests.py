@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from llmlib.architecture import ModelConfig
 from llmlib.checks import readable
-from llmlib.decoder.config import DecoderConfig
 from llmlib.kv_cache import FixedKVCache, KVCache, Reader
 from llmlib.sizes import check_integer
 
 
 def check_pass(
-    config: DecoderConfig,
-    reader: Reader,
+    config: ModelConfig,
+    readers: Sequence[Reader],
     token_ids: Tensor,
     cache: KVCache | None,
     attention_mask: Tensor | None,
@@ -28,7 +28,7 @@ def check_pass(
 
     Args:
         config: of the model.
-        reader: the model as its cache sees it.
+        readers: the model's layers as their caches see them.
         token_ids, cache, attention_mask: as for `Decoder.forward`.
     """
     check_ids(config, token_ids)
@@ -36,20 +36,20 @@ def check_pass(
     new, past = token_ids.shape[1], 0
     if isinstance(cache, FixedKVCache):
         if not torch.compiler.is_compiling():  # its length is a tensor, which no trace can read
-            cache.check(reader)
+            cache.check(readers)
             past = cache.length
             if past + new > cache.capacity:
                 raise IndexError(f"{past + new} tokens do not fit in a cache of {cache.capacity}")
     elif cache is not None:
-        cache.check(reader)
+        cache.check(readers)
         past = cache.length
     check_context(config, past + new, cache)
     if attention_mask is not None:
         room = cache.capacity if isinstance(cache, FixedKVCache) else past + new
-        check_mask(reader, attention_mask, (token_ids.shape[0], room), cache)
+        check_mask(readers, attention_mask, (token_ids.shape[0], room), cache)
 
 
-def check_ids(config: DecoderConfig, token_ids: Tensor) -> None:
+def check_ids(config: ModelConfig, token_ids: Tensor) -> None:
     """TypeError or ValueError for what is no batch of ids of the vocabulary."""
     if not isinstance(token_ids, Tensor):
         raise TypeError(f"token_ids is a {type(token_ids).__name__}, expected a tensor")
@@ -66,7 +66,7 @@ def check_ids(config: DecoderConfig, token_ids: Tensor) -> None:
             raise ValueError(f"token id {wrong} is outside 0 .. {config.vocab_size - 1}")
 
 
-def check_context(config: DecoderConfig, total: int, cache: KVCache | None = None) -> None:
+def check_context(config: ModelConfig, total: int, cache: KVCache | None = None) -> None:
     """ValueError when the model would see more positions than it is made for."""
     if (total if cache is None else cache.reach(total)) > config.context:
         raise ValueError(
@@ -76,7 +76,7 @@ def check_context(config: DecoderConfig, total: int, cache: KVCache | None = Non
 
 
 def check_mask(
-    reader: Reader, attention_mask: Tensor, shape: tuple[int, int], cache: KVCache | None
+    readers: Sequence[Reader], attention_mask: Tensor, shape: tuple[int, int], cache: KVCache | None
 ) -> None:
     """TypeError or ValueError for what is no padding mask that the model can keep to."""
     if not isinstance(attention_mask, Tensor):
@@ -95,8 +95,9 @@ def check_mask(
     real = attention_mask.bool()
     if cache is not None and cache.starts_with_sinks and not bool(real.all()):
         raise ValueError("attention_mask hides tokens of a cache with sinks, expected no padding")
-    if reader.window is not None:
-        _check_gaps(real, reader.window)
+    windows = [reader.window for reader in readers if reader.window is not None]
+    if windows:
+        _check_gaps(real, min(windows))
 
 
 def _check_gaps(real: Tensor, window: int) -> None:
@@ -176,8 +177,8 @@ def stop_set(stop_ids: Iterable[int], vocab_size: int) -> set[int]:
 
 
 def check_request(
-    config: DecoderConfig,
-    reader: Reader,
+    config: ModelConfig,
+    readers: Sequence[Reader],
     ids: Tensor,
     max_new_tokens: int,
     attention_mask: Tensor | None,
@@ -191,12 +192,12 @@ def check_request(
     total = ids.shape[1] + max(max_new_tokens - 1, 0)  # the last token that is made is never fed
     check_context(config, total, cache)
     if cache is not None:
-        cache.check(reader)
+        cache.check(readers)
     if isinstance(cache, FixedKVCache) and total > cache.capacity:
         raise ValueError(f"{total} tokens do not fit in a cache of {cache.capacity}")
     if attention_mask is None:
         return None
-    check_mask(reader, attention_mask, (ids.shape[0], ids.shape[1]), cache)
+    check_mask(readers, attention_mask, (ids.shape[0], ids.shape[1]), cache)
     mask = attention_mask.to(ids.device).bool()
     if not bool(mask[:, -1].all()):
         row = int((~mask[:, -1]).nonzero()[0])

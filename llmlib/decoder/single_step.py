@@ -6,9 +6,10 @@ matrix-vector product starts faster than a product with a matrix of one row), qu
 rotated together, and no module is called. A block is one function of tensors: compiled once, it
 serves all blocks of all models of the same shapes.
 
-`Decoder.forward` is the reference, and the tests hold both equal. Not here: batches, padding,
-gradients, accelerators, and models that are built otherwise than Llama or have something of their
-own put in (`premises` says what); for those `generate` uses the reference.
+`Decoder.forward` is the reference, and the tests hold both equal. A block that is built otherwise
+than Llama's or has something of its own put in (`premises` says what) computes for itself between
+the others. Not here: batches, padding, gradients, accelerators; for those `generate` uses the
+reference.
 """
 
 import math
@@ -19,12 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llmlib.blocks import Block
 from llmlib.decoder.compiled import compiled
 from llmlib.decoder.model import Decoder
-from llmlib.decoder.premises import Watch
+from llmlib.decoder.premises import Watch, why_not_block
 from llmlib.flash_attention import see_all
 from llmlib.kv_cache import FixedKVCache, FixedLayer, KVCache
 from llmlib.normalization import RMSNorm, rms_norm
+from llmlib.positions import Angles, Positions
 from llmlib.precision import widened
 from llmlib.quantization import Int8Linear
 
@@ -52,7 +55,7 @@ class Matrix(NamedTuple):
 class BlockWeights(NamedTuple):
     """A block's tensors; matrices that read the same vector stand together."""
 
-    attention_norm: Tensor
+    mixer_norm: Tensor
     query_key_value: tuple[Matrix, ...]
     output: Matrix
     query_norm: Tensor | None
@@ -70,6 +73,7 @@ class Heads(NamedTuple):
     head_dim: int
     window: int | None
     norm_eps: float
+    qk_norm_eps: float
 
 
 def product(matrix: Matrix, x: Tensor) -> Tensor:
@@ -106,11 +110,11 @@ def block_step(
         visible: which of the keys are there; None for all.
     """
     groups, width = heads.n_kv_heads, heads.head_dim
-    h = norm(x, weights.attention_norm, heads.norm_eps)
+    h = norm(x, weights.mixer_norm, heads.norm_eps)
     q, k, value = products(weights.query_key_value, h)
     if weights.query_norm is not None and weights.key_norm is not None:
-        q = rms_norm(q.view(-1, width), weights.query_norm, heads.norm_eps).flatten()
-        k = rms_norm(k.view(-1, width), weights.key_norm, heads.norm_eps).flatten()
+        q = rms_norm(q.view(-1, width), weights.query_norm, heads.qk_norm_eps).flatten()
+        k = rms_norm(k.view(-1, width), weights.key_norm, heads.qk_norm_eps).flatten()
     both = torch.cat([q, k]).view(-1, width)
     wide = widened(both)
     both = (wide * turn[0] + wide.roll(width // 2, -1) * turn[1]).to(x.dtype)
@@ -156,6 +160,14 @@ def head_step(x: Tensor, norm: Tensor, matrix: Matrix, eps: float) -> Tensor:
     return products((matrix,), rms_norm(x, norm, eps))[0]
 
 
+class Known(NamedTuple):
+    """A block that the step computes itself."""
+
+    weights: BlockWeights
+    heads: Heads
+    angles: Angles
+
+
 class SingleStep:
     """Logits of the next token from one token, called as the model is; only its tensors are used.
 
@@ -167,15 +179,10 @@ class SingleStep:
     def __init__(self, model: Decoder) -> None:
         self.model = model
         self.watch = Watch(model)
-        self.blocks = [_block_weights(block) for block in model.blocks]
-        config = model.config
-        assert config.n_kv_heads is not None
-        assert config.head_dim is not None
-        self.heads = Heads(
-            config.n_heads, config.n_kv_heads, config.head_dim, config.window, config.norm_eps
-        )
+        self.blocks = [_known(block) for block in model.blocks]
         self.embedding = model.embedding.weight.detach()
-        self.norm = model.norm.weight.detach()  # type: ignore[union-attr, operator]
+        self.norm = model.norm.weight.detach()  # type: ignore[union-attr]
+        self.norm_eps = float(model.norm.eps)  # type: ignore[union-attr]
         tied = Matrix(self.embedding, None, None)
         self.head = tied if model.output is None else _matrix(model.output)
 
@@ -186,32 +193,61 @@ class SingleStep:
     @torch.no_grad()
     def __call__(self, token_ids: Tensor, cache: KVCache, **_: object) -> Tensor:
         """(1, 1) -> (1, 1, vocab); the token's key and value are added to the cache."""
-        cache.check(self.model.reader())
-        x = self.embedding[int(token_ids)]
-        cos, sin = self.model.rotation(cache.positions(1))
-        # a cos - b sin and b cos + a sin at once: (a, b) * (cos, cos) + (b, a) * (-sin, sin).
-        turn = torch.stack([torch.cat([cos, cos], -1)[0], torch.cat([-sin, sin], -1)[0]])
+        cache.check(self.model.readers())
+        x, at = self.embedding[int(token_ids)], self.model.places(token_ids, cache)
+        turns: dict[int, Tensor] = {}
         if isinstance(cache, FixedKVCache):
-            return self._compiled(x, turn, cache)
-        for i, weights in enumerate(self.blocks):
-            update = cache.layer(i).update
-            x = block_step(x, weights, turn, self.heads, update, norm_by_number)
-        h = norm_by_number(x, self.norm, self.heads.norm_eps)
-        return product(self.head, h)[None, None]
+            return self._compiled(x, at, cache, turns)
+        for i, block in enumerate(self.blocks):
+            layer = cache.layer(i)
+            if isinstance(block, Known):
+                turn = _turn(block, at, turns)
+                x = block_step(x, block.weights, turn, block.heads, layer.update, norm_by_number)
+            else:
+                x = block(x[None, None], at, layer)[0, 0]
+        return product(self.head, norm_by_number(x, self.norm, self.norm_eps))[None, None]
 
-    def _compiled(self, x: Tensor, turn: Tensor, cache: FixedKVCache) -> Tensor:
-        slot, slots = cache.positions(1), cache.key_positions(1)
-        visible = slots <= slot
-        if self.heads.window is not None:
-            visible = visible & (slots > slot - self.heads.window)
-        block, head = compiled(fixed_block_step), compiled(head_step)
-        for i, weights in enumerate(self.blocks):
+    def _compiled(
+        self, x: Tensor, at: Positions, cache: FixedKVCache, turns: dict[int, Tensor]
+    ) -> Tensor:
+        slot = at.slots
+        step, head = compiled(fixed_block_step), compiled(head_step)
+        for i, block in enumerate(self.blocks):
             layer = cache.layer(i)
             assert isinstance(layer, FixedLayer)
+            assert isinstance(block, Known)
+            seen = at.see(layer, None, True, block.heads.window)
+            assert seen.mask is not None
             keys, values = layer.buffers()
-            x = block(x, weights, turn, self.heads, keys, values, slot, visible[None, None, None])
+            turn, visible = _turn(block, at, turns), seen.mask[None, None]
+            x = step(x, block.weights, turn, block.heads, keys, values, slot, visible)
         cache.advance(1)
-        return head(x, self.norm, self.head, self.heads.norm_eps)[None, None]
+        return head(x, self.norm, self.head, self.norm_eps)[None, None]
+
+
+def _turn(block: Known, at: Positions, made: dict[int, Tensor]) -> Tensor:
+    """What a head and the head with its halves swapped are multiplied with, for this block's RoPE.
+
+    a cos - b sin and b cos + a sin at once: (a, b) * (cos, cos) + (b, a) * (-sin, sin).
+    """
+    number = block.angles.number
+    if number not in made:
+        cos, sin = at.rotation(block.angles)
+        made[number] = torch.stack([torch.cat([cos, cos], -1)[0], torch.cat([-sin, sin], -1)[0]])
+    return made[number]
+
+
+def _known(block: Any) -> Known | Block:
+    """What the step needs of a block, or the block itself where it does not know it."""
+    if why_not_block(block) is not None:
+        return block
+    attention, said = block.mixer, block.block
+    qk_norm = said.mixer.qk_norm or said.norm
+    heads = Heads(
+        attention.n_heads, attention.n_kv_heads, attention.head_dim, attention.window,
+        said.norm.eps, qk_norm.eps,
+    )  # fmt: skip
+    return Known(_block_weights(block), heads, block.angles)
 
 
 def _matrix(linear: Any) -> Matrix:
@@ -225,12 +261,12 @@ def _norm_weight(norm: RMSNorm | None) -> Tensor | None:
 
 
 def _block_weights(block: Any) -> BlockWeights:
-    attention, feed_forward = block.attention.sublayer, block.feed_forward.sublayer
+    attention, feed_forward, norms = block.mixer, block.feed_forward, block.norms
     return BlockWeights(
-        attention_norm=block.attention.norm.weight.detach(),
+        mixer_norm=norms["mixer_input"].weight.detach(),
         query_norm=_norm_weight(attention.query_norm),
         key_norm=_norm_weight(attention.key_norm),
-        feed_forward_norm=block.feed_forward.norm.weight.detach(),
+        feed_forward_norm=norms["feed_forward_input"].weight.detach(),
         query_key_value=tuple(map(_matrix, (attention.query, attention.key, attention.value))),
         output=_matrix(attention.output),
         gate_up=(_matrix(feed_forward.gate), _matrix(feed_forward.up)),

@@ -29,7 +29,14 @@ from llmlib.flash_attention.one_tile import see_all
 from llmlib.precision import in_one_type
 from llmlib.shapes import Keys, LogSumExp, Output, Queries, Values
 
-__all__ = ["Engine", "TileSizes", "flash_attention", "flash_attention_packed", "see_all"]
+__all__ = [
+    "Engine",
+    "TileSizes",
+    "attention_by_tiles",
+    "flash_attention",
+    "flash_attention_packed",
+    "see_all",
+]
 
 
 def flash_attention(
@@ -84,14 +91,20 @@ def flash_attention(
     check_floats(q, k, v)
     options = Options.checked(causal, window, scale, softcap, q.shape[-1])
     slopes = slopes_by_text(alibi_slopes, q)
-    lse: Tensor | None
+    out, lse = attention_by_tiles(q, k, v, slopes, options, return_lse, engine, tiles)
+    return (out, lse) if return_lse and lse is not None else out
+
+
+def attention_by_tiles(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor | None, options: Options, needs_lse: bool,
+    engine: Engine = "auto", tiles: TileSizes = USUAL_TILES,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """`flash_attention` of what is checked already: what the library's own modules call."""
     if choose_engine(engine, q, v.shape[-1]) == "triton":
         from llmlib.flash_attention.launch import triton_attention  # Triton is there only on Linux
 
-        out, lse = triton_attention(q, k, v, slopes, options)
-    else:
-        out, lse = blocked_attention(q, k, v, slopes, options, return_lse, tiles)
-    return (out, lse) if return_lse and lse is not None else out
+        return triton_attention(q, k, v, slopes, options)
+    return blocked_attention(q, k, v, slopes, options, needs_lse, tiles)
 
 
 def flash_attention_packed(

@@ -3,9 +3,9 @@
 Under a causal mask the keys and values of past positions never change, so they are computed once.
 The module reads as the chapter does: everything kept (`KVCache`), only the last `window` tokens
 (`RollingKVCache`), everything in 8 bits (`QuantizedKVCache`), one latent a token for all heads
-(`LatentKVCache`), and everything in buffers of fixed shape for compiled steps (`FixedKVCache`). A
-cache serves all layers of one model; `layer(i)` is what layer i's attention writes to and reads
-from.
+(`LatentKVCache`), several of these in one model (`LayeredKVCache`), and everything in buffers of
+fixed shape for compiled steps (`FixedKVCache`). A cache serves all layers of one model; `layer(i)`
+is what layer i's attention writes to and reads from.
 
 `n_bytes` counts the tokens that are held: 2 * batch * layers * kv_heads * head_dim * bytes a number
 * tokens, plus the scales where numbers are quantized. `allocated_bytes` counts the buffers, which
@@ -17,16 +17,17 @@ from llmlib.kv_cache.caches import (
     FixedLayer,
     KVCache,
     LatentKVCache,
+    LayeredKVCache,
     QuantizedKVCache,
-    Reader,
     RollingKVCache,
 )
 from llmlib.kv_cache.layers import (
     Buffer,
     FullLayer,
     LatentLayer,
-    Layer,
+    LayerCache,
     QuantizedLayer,
+    Reader,
     RollingLayer,
     dequantize,
     quantize,
@@ -41,7 +42,8 @@ __all__ = [
     "KVCache",
     "LatentKVCache",
     "LatentLayer",
-    "Layer",
+    "LayerCache",
+    "LayeredKVCache",
     "QuantizedKVCache",
     "QuantizedLayer",
     "Reader",

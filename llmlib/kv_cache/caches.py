@@ -1,6 +1,6 @@
-"""The caches of a model: one `Layer` for each of its layers, and the positions that they hold."""
+"""The caches of a model: a `LayerCache` for each of its layers."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Int
@@ -9,8 +9,9 @@ from torch import Tensor
 from llmlib.kv_cache.layers import (
     FullLayer,
     LatentLayer,
-    Layer,
+    LayerCache,
     QuantizedLayer,
+    Reader,
     RollingLayer,
     Stored,
     check_kind,
@@ -19,16 +20,6 @@ from llmlib.kv_cache.layers import (
     ordinary_empty,
 )
 from llmlib.sizes import check_sizes
-
-
-class Reader(NamedTuple):
-    """What a cache has to know of the model that reads it, to say whether it is exact for it."""
-
-    n_layers: int
-    window: int | None  # keys a query sees
-    latent: bool  # whether a token leaves one latent for all heads
-    frequencies: Tensor | None  # of RoPE
-    layout: str  # which features RoPE pairs
 
 
 class KVCache:
@@ -47,12 +38,12 @@ class KVCache:
         if capacity is not None:
             check_sizes(capacity=capacity)
         self.capacity = capacity
-        self.layers: list[Layer] = []
+        self.layers: list[LayerCache] = []
 
-    def _new_layer(self) -> Layer:
+    def _new_layer(self) -> LayerCache:
         return FullLayer(self.capacity)
 
-    def layer(self, index: int) -> Layer:
+    def layer(self, index: int) -> LayerCache:
         """The cache of layer `index`, made when it is first asked for."""
         while len(self.layers) <= index:
             self.layers.append(self._new_layer())
@@ -63,27 +54,27 @@ class KVCache:
         """Tokens seen so far, whether they are still held or not."""
         return self.layers[0].length if self.layers else 0
 
-    def check(self, reader: Reader) -> None:
-        """Whether a pass of this model may begin.
+    def check(self, readers: Sequence[Reader]) -> None:
+        """Whether a pass of a model whose layers are these may begin.
 
         Raises:
             RuntimeError: layers that have not seen the same tokens: a pass was interrupted between
                 them, or was another model's.
-            ValueError: a model that this kind of cache is not exact for.
+            ValueError: a layer that this kind of cache is not exact for.
         """
-        if not self.layers:
-            return
-        last = self.layers[reader.n_layers - 1].length if self._reaches(reader.n_layers) else 0
-        behind = self.layers[reader.n_layers].length if self._reaches(reader.n_layers + 1) else 0
-        if last != self.length or behind:
+        n_layers, started = len(readers), len(self.layers)
+        for i, reader in enumerate(readers):
+            reason = self.layer(i).why_not(reader)
+            if reason is not None:
+                raise ValueError(reason)
+        last = self.layers[n_layers - 1].length
+        beyond = self.layers[n_layers].length if started > n_layers else 0
+        if last != self.length or beyond:
             raise RuntimeError(
-                f"the cache has seen {self.length} tokens in layer 1, {last} in layer "
-                f"{reader.n_layers} and {behind} beyond the model's last: a pass was interrupted, "
-                "or was another model's; reset it"
+                f"the cache has seen {self.length} tokens in layer 1, {last} in layer {n_layers} "
+                f"and {beyond} beyond the model's last: a pass was interrupted, or was another "
+                "model's; reset it"
             )
-
-    def _reaches(self, n_layers: int) -> bool:
-        return len(self.layers) >= n_layers
 
     def reach(self, total: int) -> int:
         """How many positions apart the tokens of a text of this length may meet in attention."""
@@ -109,8 +100,29 @@ class KVCache:
         return torch.arange(self.length, self.length + n_new)
 
     def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
-        """The positions of the keys that an update with n_new tokens returns, in their order."""
-        return torch.arange(self.length + n_new)
+        """The first layer's `key_positions`; where all layers are of one kind, every layer's."""
+        return self.layer(0).key_positions(n_new)
+
+
+class LayeredKVCache(KVCache):
+    """A cache of several kinds of layers: windows that roll beside layers that grow.
+
+    Args:
+        layers: the cache of each layer, empty, in the order of the layers.
+
+    Raises:
+        TypeError: what is no cache of a layer.
+    """
+
+    def __init__(self, layers: Sequence[LayerCache]) -> None:
+        super().__init__()
+        for layer in layers:
+            if not isinstance(layer, LayerCache):
+                raise TypeError(f"layers holds a {type(layer).__name__}, expected caches of layers")
+        self.layers = list(layers)
+
+    def _new_layer(self) -> LayerCache:
+        raise ValueError(f"the cache has {len(self.layers)} layers, the model has more")
 
 
 class QuantizedKVCache(KVCache):
@@ -121,7 +133,7 @@ class QuantizedKVCache(KVCache):
     of any size give the same result.
     """
 
-    def _new_layer(self) -> Layer:
+    def _new_layer(self) -> LayerCache:
         return QuantizedLayer(self.capacity)
 
 
@@ -134,13 +146,8 @@ class LatentKVCache(KVCache):
     Source: deepseek2024v2
     """
 
-    def _new_layer(self) -> Layer:
+    def _new_layer(self) -> LayerCache:
         return LatentLayer(self.capacity)
-
-    def check(self, reader: Reader) -> None:
-        if not reader.latent:
-            raise ValueError("a cache of latents serves latent attention, got a model without")
-        super().check(reader)
 
 
 class RollingKVCache(KVCache):
@@ -162,29 +169,14 @@ class RollingKVCache(KVCache):
         check_sizes(window=window)
         self.window = window
 
-    def _new_layer(self) -> Layer:
+    def _new_layer(self) -> LayerCache:
         return RollingLayer(self.window)
-
-    def check(self, reader: Reader) -> None:
-        if self.window != reader.window:
-            raise ValueError(
-                f"the cache keeps {self.window} tokens, expected {reader.window}, the window of "
-                "the model: a rolling cache is exact for that one alone"
-            )
-        super().check(reader)
-
-    def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
-        end = self.length + n_new
-        if n_new > 1:
-            return torch.arange(self.length - min(self.length, self.window - 1), end)
-        slots = torch.arange(min(end, self.window))
-        return end - 1 - (end - 1 - slots) % self.window
 
 
 # --- buffers of fixed shape -------------------------------------------------------------------
 
 
-class FixedLayer(Layer):
+class FixedLayer(LayerCache):
     """Buffers of one shape for good, written at a position that is a tensor.
 
     A compiled step then is the same program at every position. All slots are returned, also those
@@ -201,6 +193,9 @@ class FixedLayer(Layer):
     @property
     def length(self) -> int:  # type: ignore[override]
         return self.owner.length
+
+    def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
+        return torch.arange(self.owner.capacity, device=self.owner.count.device)
 
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
         check_pair(keys, values)
@@ -227,7 +222,7 @@ class FixedLayer(Layer):
         return self.keys, self.values
 
     def reset(self) -> None:
-        """The position is the owner's, and the mask hides what lies behind it."""
+        """The position is the owner's, and the mask hides what comes after it."""
 
     @property
     def n_bytes(self) -> int:
@@ -255,15 +250,15 @@ class FixedKVCache(KVCache):
         with torch.inference_mode(False):  # it is raised in any mode
             self.count = torch.zeros((), dtype=torch.long)
 
-    def _new_layer(self) -> Layer:
+    def _new_layer(self) -> LayerCache:
         return FixedLayer(self)
 
-    def check(self, reader: Reader) -> None:
+    def check(self, readers: Sequence[Reader]) -> None:
         # A pass that was interrupted did not count its tokens: they are written again.
-        if self.length and len(self.layers) < reader.n_layers:
+        if self.length and len(self.layers) < len(readers):
             raise RuntimeError(
                 f"the cache holds a text of {len(self.layers)} layers, the model has "
-                f"{reader.n_layers}; reset it"
+                f"{len(readers)}; reset it"
             )
 
     @property
@@ -279,6 +274,3 @@ class FixedKVCache(KVCache):
 
     def positions(self, n_new: int) -> Int[Tensor, " seq"]:
         return self.count + torch.arange(n_new, device=self.count.device)
-
-    def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
-        return torch.arange(self.capacity, device=self.count.device)

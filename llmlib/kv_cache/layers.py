@@ -1,15 +1,18 @@
-"""One layer's part of a cache: what attention writes to and reads from.
+"""One layer's cache: what its attention writes to and reads from, and where its keys stand.
 
 The rows themselves (`Buffer`), then everything as it is (`FullLayer`), in 8 bits
 (`QuantizedLayer`), one row of latents for all heads (`LatentLayer`), the last `window` tokens in a
-ring (`RollingLayer`). `caches` puts the layers of a model together.
+ring (`RollingLayer`). `caches` puts the caches of a model's layers together.
 """
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from llmlib.sizes import check_sizes
 
 Stored = Float[Tensor, "batch kv_heads seq _"]  # values may be of another width than keys
 
@@ -116,11 +119,28 @@ class Buffer:
 # --- one layer --------------------------------------------------------------------------------
 
 
-class Layer(ABC):
+class Reader(NamedTuple):
+    """What a layer's cache has to know of the attention that reads it."""
+
+    window: int | None = None  # keys a query sees
+    latent: bool = False  # whether a token leaves one latent for all heads
+    frequencies: Tensor | None = None  # of RoPE
+    layout: str = "half"  # which features RoPE pairs
+
+
+class LayerCache(ABC):
     """Keys and values of one layer."""
 
     aligned = True  # the last key that update returns is the last new one
     length = 0  # tokens seen so far
+
+    def why_not(self, reader: Reader) -> str | None:
+        """Why it is not exact for this attention, with what was expected; None where it is."""
+        return None
+
+    def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
+        """The positions of the keys that an update with n_new tokens returns, in their order."""
+        return torch.arange(self.length + n_new)
 
     @abstractmethod
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
@@ -148,7 +168,7 @@ class Layer(ABC):
         """Bytes of the buffers."""
 
 
-class _BufferedLayer(Layer):
+class _BufferedLayer(LayerCache):
     """A layer that consists of buffers of equal length."""
 
     buffers: tuple[Buffer, ...]
@@ -241,6 +261,11 @@ class LatentLayer(_BufferedLayer):
     def __init__(self, capacity: int | None = None) -> None:
         self.buffers = (Buffer(capacity),)
 
+    def why_not(self, reader: Reader) -> str | None:
+        if reader.latent:
+            return None
+        return "a cache of latents serves latent attention, got a model without"
+
     def update(
         self,
         keys: Float[Tensor, "batch kv_heads seq row"],
@@ -264,7 +289,7 @@ class LatentLayer(_BufferedLayer):
         return rows, latents
 
 
-class RollingLayer(Layer):
+class RollingLayer(LayerCache):
     """A ring of `window` slots: position p lies in slot p mod window, over position p - window.
 
     A single new token attends to the ring as it lies, since softmax does not mind the order of
@@ -272,8 +297,24 @@ class RollingLayer(Layer):
     """
 
     def __init__(self, window: int) -> None:
+        check_sizes(window=window)
         self.window = window
         self.ring: tuple[Tensor, Tensor] | None = None
+
+    def why_not(self, reader: Reader) -> str | None:
+        if self.window == reader.window:
+            return None
+        return (
+            f"the cache keeps {self.window} tokens, expected {reader.window}, the window of the "
+            "model: a rolling cache is exact for that one alone"
+        )
+
+    def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
+        end = self.length + n_new
+        if n_new > 1:
+            return torch.arange(self.length - min(self.length, self.window - 1), end)
+        slots = torch.arange(min(end, self.window))
+        return end - 1 - (end - 1 - slots) % self.window
 
     def update(self, keys: Stored, values: Stored) -> tuple[Tensor, Tensor]:
         rings = self._rings(keys, values)

@@ -4,14 +4,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmlib.kv_cache import FullLayer, KVCache, Layer, Reader, RollingLayer
+from llmlib.kv_cache import FullLayer, KVCache, LayerCache, Reader, RollingLayer
 from llmlib.kv_cache.layers import Stored
 from llmlib.position_encoding import Layout, apply_rotation, rope_rotation
 from llmlib.position_encoding.rotation import LAYOUTS
 from llmlib.sizes import check_sizes
 
 
-class SinkLayer(Layer):
+class SinkLayer(LayerCache):
     """Keys and values of the first n_sinks tokens and of the last `window`."""
 
     def __init__(self, owner: "SinkKVCache") -> None:
@@ -41,6 +41,33 @@ class SinkLayer(Layer):
         found = [torch.cat(both, dim=2) for both in zip(*parts, strict=True)]
         self.length = start + n_new
         return found[0], found[1]
+
+    def why_not(self, reader: Reader) -> str | None:
+        if reader.window is not None:
+            return (
+                f"the model has a window of {reader.window} of its own, expected none: it would "
+                "hide the sinks"
+            )
+        mine, expected = self.owner.frequencies, reader.frequencies
+        if mine is None:
+            return None
+        same = expected is not None and torch.equal(expected.cpu(), mine.cpu())
+        if same and not reader.latent and self.owner.layout == reader.layout:
+            return None
+        return (
+            f"frequencies and layout {self.owner.layout!r} are not those of the model's RoPE; "
+            "expected the same, and keys that are rotated whole"
+        )
+
+    def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
+        """True positions of the keys that an update returns, in their order."""
+        n_sinks, end = self.owner.n_sinks, self.length + n_new
+        if n_new > 1 or end <= n_sinks:
+            return torch.arange(end)
+        held = end - n_sinks
+        slots = torch.arange(min(held, self.owner.window))
+        ring = held - 1 - (held - 1 - slots) % self.owner.window
+        return torch.cat([torch.arange(n_sinks), n_sinks + ring])
 
     def _drop_unfinished(self) -> None:
         """What an interrupted update left behind: tokens count once both parts have them."""
@@ -112,24 +139,8 @@ class SinkKVCache(KVCache):
         self.window, self.n_sinks = window, n_sinks
         self.frequencies, self.layout = frequencies, layout
 
-    def _new_layer(self) -> Layer:
+    def _new_layer(self) -> LayerCache:
         return SinkLayer(self)
-
-    def check(self, reader: Reader) -> None:
-        if reader.window is not None:
-            raise ValueError(
-                f"the model has a window of {reader.window} of its own, expected none: it would "
-                "hide the sinks"
-            )
-        if self.frequencies is not None:
-            expected = reader.frequencies
-            same = expected is not None and torch.equal(expected.cpu(), self.frequencies.cpu())
-            if reader.latent or not same or self.layout != reader.layout:
-                raise ValueError(
-                    f"frequencies and layout {self.layout!r} are not those of the model's RoPE; "
-                    "expected the same, and keys that are rotated whole"
-                )
-        super().check(reader)
 
     def reach(self, total: int) -> int:
         return total if self.frequencies is None else min(total, self.n_sinks + self.window)
@@ -143,13 +154,3 @@ class SinkKVCache(KVCache):
         cos, sin = rope_rotation(at, self.frequencies, 1.0, wide)
         alike = (keys.shape[2], -1)  # all sinks by the same angles
         return apply_rotation(keys, (cos.expand(alike), sin.expand(alike)), self.layout)
-
-    def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
-        """True positions of the keys that an update returns, in their order."""
-        end = self.length + n_new
-        if n_new > 1 or end <= self.n_sinks:
-            return torch.arange(end)
-        held = end - self.n_sinks
-        slots = torch.arange(min(held, self.window))
-        ring = held - 1 - (held - 1 - slots) % self.window
-        return torch.cat([torch.arange(self.n_sinks), self.n_sinks + ring])
