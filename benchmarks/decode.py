@@ -47,9 +47,9 @@ def reference(model: Decoder) -> transformers.LlamaForCausalLM:
     }
     for i, block in enumerate(model.blocks):
         layer = f"model.layers.{i}"
-        weights[f"{layer}.input_layernorm.weight"] = block.attention.norm.weight
-        weights[f"{layer}.post_attention_layernorm.weight"] = block.feed_forward.norm.weight
-        for part in (block.attention.sublayer, block.feed_forward.sublayer):
+        weights[f"{layer}.input_layernorm.weight"] = block.norms.mixer_input.weight
+        weights[f"{layer}.post_attention_layernorm.weight"] = block.norms.feed_forward_input.weight
+        for part in (block.mixer, block.feed_forward):
             for name, linear in part.named_children():
                 weights[f"{layer}.{names[name]}.weight"] = linear.weight
     theirs.load_state_dict({n: w.detach() for n, w in weights.items()}, assign=True)

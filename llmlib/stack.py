@@ -34,15 +34,24 @@ class BlockStack(nn.Module):
         dim: d, width of the residual stream.
         stack: the description.
         engine: what computes attention, see `llmlib.attention.attend`.
+        embedding: what turns ids into vectors, where it belongs to this stack alone.
 
     Raises:
         ValueError: what the description says and is not built here, with the layer it stands in.
         TypeError: letters in the place of sizes: such a model is counted, not built.
     """
 
-    def __init__(self, dim: int, stack: arch.Stack, engine: AttentionEngine = "auto") -> None:
+    def __init__(
+        self,
+        dim: int,
+        stack: arch.Stack,
+        engine: AttentionEngine = "auto",
+        embedding: nn.Embedding | None = None,
+    ) -> None:
         super().__init__()
         self.dim, self.stack = dim, stack
+        if embedding is not None:
+            self.embedding = embedding
         place = stack.positions
         self.positions = (
             LearnedPositions(place.rows, dim) if isinstance(place, arch.Learned) else None

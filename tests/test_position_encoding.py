@@ -290,7 +290,7 @@ def test_interleaved_and_half_split_weights():
     with torch.no_grad():
         expected, wrong = half(ids), other(ids)
         for block in other.blocks:
-            attention = block.attention.sublayer
+            attention = block.mixer
             for linear, heads in ((attention.query, 6), (attention.key, 2)):
                 for weight in (linear.weight, linear.bias):
                     weight.copy_(convert_rope_layout(weight, heads, "interleaved"))

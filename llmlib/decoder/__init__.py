@@ -11,5 +11,6 @@ from llmlib.decoder.config import DecoderConfig
 from llmlib.decoder.generation import generate
 from llmlib.decoder.model import Decoder
 from llmlib.decoder.pooling import pool_kv_heads
+from llmlib.decoder.premises import step_report
 
-__all__ = ["Block", "Decoder", "DecoderConfig", "generate", "pool_kv_heads"]
+__all__ = ["Block", "Decoder", "DecoderConfig", "generate", "pool_kv_heads", "step_report"]

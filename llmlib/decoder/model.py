@@ -43,11 +43,11 @@ class Decoder(BlockStack):
     def __init__(self, config: arch.ModelConfig, engine: AttentionEngine = "auto") -> None:
         _check(config)
         check_attention_engine(engine)
-        super().__init__(config.dim, config.stack, engine)
-        self.config = config
         # Not drawn here but by _initialize: on the meta device a draw would import the compiler.
         table = torch.empty(config.vocab_size, config.dim)
-        self.embedding = nn.Embedding.from_pretrained(table, freeze=False)
+        embedding = nn.Embedding.from_pretrained(table, freeze=False)
+        super().__init__(config.dim, config.stack, engine, embedding)
+        self.config = config
         self.output = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
         self._initialize()
 

@@ -95,6 +95,14 @@ def why_not(model: nn.Module, batch: int = 1, cache: KVCache | None = None) -> s
     return None
 
 
+def step_report(model: nn.Module) -> dict[str, str | None]:
+    """Why the whole model ("model") and each of its blocks would not go by the step; None if so."""
+    found = {"model": why_not(model)}
+    for i, block in enumerate(model.blocks):  # type: ignore[arg-type]
+        found[f"blocks.{i}"] = why_not_block(block, f"blocks.{i}")
+    return found
+
+
 def why_not_block(block: nn.Module, name: str = "block") -> str | None:
     """Why the step would not compute what this block does, or None if it would."""
     return (

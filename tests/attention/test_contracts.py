@@ -13,7 +13,8 @@ from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad, functional
 from torch.utils.checkpoint import checkpoint
 
-from llmlib.attention import Attention, LatentAttention, LatentSizes, attention, reference_attention
+import llmlib.architecture as arch
+from llmlib.attention import Attention, LatentAttention, attention, reference_attention
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.flash_attention import TileSizes, flash_attention
 from llmlib.sparse_attention import elu_plus_one, linear_attention, reference_linear_attention
@@ -168,7 +169,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "window": {"window": 7},
     "alibi": {"position": "alibi"},
     "learned": {"position": "learned"},
-    "latent": {"latent": LatentSizes(16, 4, 8, 8)},
+    "latent": {"latent": arch.Latent(4, 16, 4, 8, 8)},
     "reference": {"attention_engine": "reference"},
 }
 
@@ -344,7 +345,7 @@ def test_wrong_input(name: str, function: str) -> None:
 @pytest.mark.parametrize("engine", ["auto", "sdpa", "reference"])
 def test_modules_refuse_a_mask_of_numbers(engine: Any) -> None:
     x, mask = torch.randn(2, 6, 32), torch.ones(6, 6)
-    latent = LatentAttention(32, 4, LatentSizes(16, 4, 8, 8), engine=engine)
+    latent = LatentAttention(32, 4, 16, 4, 8, 8, engine=engine)
     for layer in (Attention(32, 4, engine=engine), latent):
         with pytest.raises(TypeError, match=r"mask is torch.float32, expected torch.bool"):
             layer(x, mask=mask)

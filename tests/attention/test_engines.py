@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmlib.attention import Attention, LatentAttention, LatentSizes, engine, engine_asked
+from llmlib.attention import Attention, LatentAttention, engine, engine_asked
 from llmlib.decoder import Decoder, DecoderConfig, generate
 from llmlib.sparse_attention import (
     LongformerAttention,
@@ -54,7 +54,7 @@ def decoder(**changes: Any) -> Decoder:
 
 
 def latent() -> LatentAttention:
-    return LatentAttention(32, 4, LatentSizes(16, 4, 8, 8), causal=True)
+    return LatentAttention(32, 4, 16, 4, 8, 8, causal=True)
 
 
 CALLS: dict[str, Any] = {

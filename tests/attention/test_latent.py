@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlib.attention import Attention, LatentAttention, LatentSizes, reference_attention
+import llmlib.architecture as arch
+from llmlib.attention import Attention, LatentAttention, reference_attention
 from llmlib.decoder import Decoder, DecoderConfig, generate, pool_kv_heads
 from llmlib.kv_cache import FixedKVCache, KVCache, LatentKVCache, QuantizedKVCache
 from llmlib.position_encoding import rope_frequencies, rope_rotation
 
-SIZES = LatentSizes(kv_rank=10, rope_dim=4, plain_dim=6, value_dim=5, query_rank=7)
+SIZES = {"kv_rank": 10, "rope_dim": 4, "plain_dim": 6, "value_dim": 5, "query_rank": 7}
 
 
 def random(*shape, seed=0):
@@ -22,7 +23,7 @@ def random(*shape, seed=0):
 
 def module(sizes=SIZES, n_heads=3, **options):
     torch.manual_seed(1)
-    made = LatentAttention(12, n_heads, sizes, **{"causal": True, **options}).double()
+    made = LatentAttention(12, n_heads, **sizes, **{"causal": True, **options}).double()
     for norm in (made.latent_norm, made.query_norm):
         if norm is not None:
             torch.nn.init.normal_(norm.weight, 1, 0.2)
@@ -68,14 +69,16 @@ def test_only_the_rotated_part_knows_the_position():
 @given(st.data())
 def test_absorbed_equals_expanded(data):
     """For random sizes, masks, biases, and pieces that meet a cache."""
-    sizes = LatentSizes(
-        *(data.draw(st.integers(1, 8), "rank"), 2 * data.draw(st.integers(1, 3), "pairs")),
-        *(data.draw(st.integers(1, 6), "plain"), data.draw(st.integers(1, 6), "value")),
-        data.draw(st.sampled_from([None, 3]), "query rank"),
-    )
+    sizes = {
+        "kv_rank": data.draw(st.integers(1, 8), "rank"),
+        "rope_dim": 2 * data.draw(st.integers(1, 3), "pairs"),
+        "plain_dim": data.draw(st.integers(1, 6), "plain"),
+        "value_dim": data.draw(st.integers(1, 6), "value"),
+        "query_rank": data.draw(st.sampled_from([None, 3]), "query rank"),
+    }
     heads, seq = data.draw(st.integers(1, 4), "heads"), data.draw(st.integers(1, 7), "seq")
     mla, x = module(sizes, heads, causal=data.draw(st.booleans(), "causal")), random(2, seq, 12)
-    seen = {"rotation": rotation(seq, sizes.rope_dim)}
+    seen = {"rotation": rotation(seq, sizes["rope_dim"])}
     if data.draw(st.booleans(), "mask"):
         seen["mask"] = random(2, 1, seq, seq, seed=3) > -0.5
     if data.draw(st.booleans(), "bias"):
@@ -102,7 +105,7 @@ def test_scores_are_scaled_by_the_whole_width_of_a_query():
 def test_absorbing_is_cheaper_for_few_queries():
     """DeepSeek-V2: 512 * 256 / (1024 - 256) = 170.7 queries."""
     with torch.device("meta"):
-        mla = LatentAttention(5120, 128, LatentSizes(512, 64, 128, 128, 1536))
+        mla = LatentAttention(5120, 128, 512, 64, 128, 128, 1536)
     assert mla.absorbing_is_cheaper(170)
     assert not mla.absorbing_is_cheaper(171)
 
@@ -110,7 +113,7 @@ def test_absorbing_is_cheaper_for_few_queries():
 def test_number_of_weights_of_deepseek_v2():
     """The paper's sizes, d_c = 512, d_c' = 1536, d_h = 128, d_h^R = 64, 128 heads, d = 5120."""
     with torch.device("meta"):
-        mla = LatentAttention(5120, 128, LatentSizes(512, 64, 128, 128, 1536))
+        mla = LatentAttention(5120, 128, 512, 64, 128, 128, 1536)
     down = 5120 * (1536 + 512 + 64)
     up = 1536 * 128 * 192 + 512 * 128 * 256
     assert sum(p.numel() for p in mla.parameters()) == down + up + 128 * 128 * 5120 + 1536 + 512
@@ -155,7 +158,8 @@ def test_cached_equals_uncached(kind, pieces, absorbed):
 
 def decoder(**changes):
     torch.manual_seed(3)
-    sizes = {"vocab_size": 30, "dim": 12, "n_layers": 2, "n_heads": 3, "latent": SIZES}
+    sizes = {"vocab_size": 30, "dim": 12, "n_layers": 2, "n_heads": 3}
+    sizes["latent"] = arch.Latent(3, **SIZES)
     return Decoder(DecoderConfig(**{**sizes, **changes}))
 
 
@@ -242,13 +246,13 @@ def test_attention_maps_of_the_decoder():
 )
 def test_impossible_sizes(sizes, error, named):
     with pytest.raises(error, match=named):
-        LatentSizes(**{"kv_rank": 4, "rope_dim": 2, "plain_dim": 2, "value_dim": 2, **sizes})
+        LatentAttention(12, 3, **{**SIZES, **sizes})
 
 
 @pytest.mark.bad_input
 def test_impossible_heads():
     with pytest.raises(ValueError, match="n_heads must be positive"):
-        LatentAttention(12, 0, SIZES)
+        LatentAttention(12, 0, **SIZES)
 
 
 @pytest.mark.bad_input

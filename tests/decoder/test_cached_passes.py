@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from llmlib.attention import Attention, LatentAttention, LatentSizes
+import llmlib.architecture as arch
+from llmlib.attention import Attention, LatentAttention
 from llmlib.decoder import Decoder, DecoderConfig, generate
 from llmlib.kv_cache import (
     FixedKVCache,
@@ -19,7 +20,7 @@ from llmlib.kv_cache import (
 from llmlib.position_encoding import rope_frequencies
 from llmlib.sparse_attention import SinkKVCache
 
-LATENT = LatentSizes(kv_rank=10, rope_dim=4, plain_dim=6, value_dim=5)
+LATENT = arch.Latent(4, kv_rank=10, rope_dim=4, plain_dim=6, value_dim=5)
 
 
 def model(dtype=torch.float64, **changes):

@@ -92,7 +92,7 @@ def test_start_is_small_and_shrinks_with_the_depth():
     torch.manual_seed(0)
     found = Decoder(config(dim=120, n_heads=6, n_layers=8))
     assert found.embedding.weight.std().item() == pytest.approx(0.02, rel=0.05)
-    deep = found.blocks[0].attention.sublayer.output.weight.std().item()
+    deep = found.blocks[0].mixer.output.weight.std().item()
     assert deep == pytest.approx(0.02 / 4, rel=0.05)
 
 

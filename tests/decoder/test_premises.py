@@ -5,7 +5,7 @@ What must hold is not that the step runs, but that the ids are those without it.
 """
 
 import copy
-import dataclasses
+import inspect
 import math
 
 import pytest
@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmlib.attention import LatentSizes
-from llmlib.decoder import Decoder, DecoderConfig, generate
+import llmlib.architecture as arch
+from llmlib.decoder import Decoder, DecoderConfig, generate, step_report
 from llmlib.decoder.premises import Watch, why_not
 from llmlib.decoder.single_step import SingleStep
 from llmlib.kv_cache import KVCache, LatentKVCache
@@ -33,9 +33,10 @@ class OwnCache(KVCache):
     """A kind of cache that the step does not know: `generate` then calls the model."""
 
 
-def model(dtype=torch.float64, kind=Decoder, **changes):
+def model(dtype=torch.float64, kind=Decoder, engine="auto", config=None, **changes):
     torch.manual_seed(3)
-    made = kind(DecoderConfig(**{**BASE, **changes})).to(dtype).eval()
+    config = DecoderConfig(**{**BASE, **changes}) if config is None else config
+    made = kind(config, engine).to(dtype).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim == 2:
@@ -68,13 +69,23 @@ def same_with_and_without(decoder, tolerance=1e-9):
     return found
 
 
+def reason(decoder):
+    """The first reason against the step, of the model or of one of its blocks."""
+    return next((why for why in step_report(decoder).values() if why is not None), None)
+
+
 def differs(found, plain):
     return (found[1][0] - plain[1][0]).abs().max() > 1e-3 or found[0] != plain[0]
 
 
+def new_angles(decoder):
+    for block in decoder.blocks:
+        block.angles = block.angles._replace(frequencies=block.angles.frequencies * 3)
+
+
 # --- the configuration ------------------------------------------------------------------------
 
-LATENT = LatentSizes(kv_rank=10, rope_dim=4, plain_dim=6, value_dim=5)
+LATENT = arch.Latent(6, kv_rank=10, rope_dim=4, plain_dim=6, value_dim=5)
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12}
 FIELDS = {
     "vocab_size": [101],
@@ -103,12 +114,11 @@ FIELDS = {
     "latent": [LATENT],
     "tied": [False],
     "embedding_norm": [True],
-    "attention_engine": ["blocked", "sdpa", "reference"],
 }
 
 
 def test_every_field_of_the_configuration_is_changed_below():
-    assert set(FIELDS) == {field.name for field in dataclasses.fields(DecoderConfig)}
+    assert set(FIELDS) == set(inspect.signature(DecoderConfig).parameters)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +129,91 @@ def test_a_field_of_the_configuration(name, value):
     same_with_and_without(model(**changes))
 
 
-def test_a_configuration_that_was_replaced_behind_the_modules():
+# Other values of the fields of each part, and more where one alone cannot be.
+NORM = arch.Norm(eps=1e-5)
+OTHERS = {
+    arch.Attention: {
+        "n_heads": [2], "n_kv_heads": [6], "head_dim": [10], "rope": [None], "window": [3],
+        "alibi": [True], "value_dim": [2], "qkv_bias": [True], "out_bias": [True],
+        "qk_norm": [NORM, arch.Norm("layer", bias=True)], "scale": [0.7], "softcap": [0.5],
+        "qk_norm_over": ["all heads"], "sinks": [True], "gate": [True],
+    },
+    arch.FeedForward: {
+        "ffn_dim": [33], "activation": ["gelu"], "gated": [False], "bias": [True], "clamp": [],
+    },
+    arch.Block: {
+        "mixer": [LATENT], "feed_forward": [None],
+        "norm": [arch.LAYER, arch.Norm(gain="1 + weight")],
+        "norms": ["post", "output", "sandwich"], "order": ["parallel", "parallel, one norm"],
+        "cross": [], "first_norm": [False], "residual_scale": [0.4],
+    },
+    arch.Rope: {"base": [50.0], "share": [0.5], "scaling": [arch.Scaling("linear", 2.0)],
+                "layout": ["interleaved"]},
+    arch.Stack: {
+        "runs": [], "last_norm": [None, arch.LAYER], "causal": [],
+        "positions": [arch.Learned(32), arch.Sinusoidal(), arch.Buckets(6)],
+        "first_norm": [arch.RMS],
+    },
+    arch.ModelConfig: {
+        "dim": [36], "vocab_size": [101], "context": [12], "stack": [], "source": [],
+        "tied": [False], "segments": [], "embedding_scale": [3.0], "head": [], "softcap": [2.0],
+        "output_scale": [0.3],
+    },
+}  # fmt: skip
+CHANGES = [
+    (kind, name, value)
+    for kind, fields in OTHERS.items() for name, values in fields.items() for value in values
+]  # fmt: skip
+
+
+def test_every_field_of_the_description_is_changed_below():
+    for kind, fields in OTHERS.items():
+        assert set(fields) == set(inspect.signature(kind).parameters)
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), CHANGES)
+def test_a_field_of_the_description(kind, name, value):
+    """In all layers, and in one of them: by the step or not, the ids are the model's."""
+    base, beside = DecoderConfig(**BASE), {}
+    if name in ("qk_norm", "qk_norm_over"):
+        beside["qk_norm"] = NORM if name == "qk_norm_over" else value
+    whole = arch.changed(base, kind, **{name: value} | beside)
+    same_with_and_without(model(config=whole))
+    if kind in (arch.Stack, arch.ModelConfig):
+        return
+    block = arch.changed(base.block, kind, **{name: value} | beside)
+    stack = arch.Stack(arch.runs_of([base.block, block, base.block]), base.stack.last_norm)
+    decoder = model(config=arch.changed(base, arch.ModelConfig, stack=stack))
+    assert why_not(decoder) is None
+    same_with_and_without(decoder)
+
+
+def test_the_report_names_what_the_step_does_not_know():
+    base = DecoderConfig(**BASE)
+    capped = arch.changed(base.block, arch.Attention, softcap=3.0)
+    stack = arch.Stack(arch.runs_of([base.block, capped]), base.stack.last_norm)
+    found = step_report(model(config=arch.changed(base, arch.ModelConfig, stack=stack)))
+    assert found["model"] is None
+    assert found["blocks.0"] is None
+    assert found["blocks.1"].startswith("blocks.1: softcap is not as the step knows it")
+
+
+@pytest.mark.parametrize("engine", ["blocked", "sdpa", "reference"])
+def test_an_engine_of_the_model(engine):
+    decoder = model(engine=engine)
+    assert (reason(decoder) is None) == (engine == "blocked")
+    same_with_and_without(decoder)
+
+
+def test_a_description_that_was_replaced_over_the_modules():
     decoder = model()
-    decoder.config = dataclasses.replace(decoder.config, window=2)
-    assert "window" in why_not(decoder)
+    block = decoder.blocks[1]
+    block.block = arch.changed(block.block, arch.Attention, window=2)
+    assert "window" in reason(decoder)
     decoder = model(activation="gelu")
-    decoder.config = dataclasses.replace(decoder.config, activation="swish")
-    assert "activation" in why_not(decoder)
+    block = decoder.blocks[1]
+    block.block = arch.changed(block.block, arch.FeedForward, activation="swish")
+    assert "activation" in reason(decoder)
     same_with_and_without(decoder)
 
 
@@ -135,28 +223,28 @@ def test_a_configuration_that_was_replaced_behind_the_modules():
 )
 def test_a_setting_of_one_layer(name, value):
     decoder = model()
-    setattr(decoder.blocks[1].attention.sublayer, name, value)
-    assert f"blocks.1.{name}" in why_not(decoder)
+    setattr(decoder.blocks[1].mixer, name, value)
+    assert f"blocks.1.{name}" in reason(decoder)
     if name != "causal":  # then later tokens change earlier ones: a cache is not exact
         same_with_and_without(decoder)
 
 
 def test_a_norm_with_an_eps_of_its_own():
-    for place in ("norm", "blocks.0.attention.norm", "blocks.1.feed_forward.norm"):
+    for place in ("norm", "blocks.0.norms.mixer_input", "blocks.1.norms.feed_forward_input"):
         decoder = model()
         decoder.get_submodule(place).eps = 3.0
-        assert "eps" in why_not(decoder)
+        assert "eps" in reason(decoder)
         same_with_and_without(decoder)
 
 
 def test_an_activation_and_angles_of_its_own():
     decoder = model()
-    decoder.blocks[0].feed_forward.sublayer.activation = torch.tanh
-    assert "activation" in why_not(decoder)
+    decoder.blocks[0].feed_forward.activation = torch.tanh
+    assert "activation" in reason(decoder)
     same_with_and_without(decoder)
     decoder = model()
-    decoder.frequencies = decoder.frequencies * 3  # still whole heads: the step reads them
-    assert why_not(decoder) is None
+    new_angles(decoder)  # still whole heads: the step reads them
+    assert reason(decoder) is None
     same_with_and_without(decoder)
 
 
@@ -213,8 +301,9 @@ def wrapper(decoder, name):
 
 
 EVERYTHING = {"qk_norm": True, "tied": False, "head_dim": 6}
+HOLDERS = (nn.ModuleList, nn.ModuleDict)  # they compute nothing themselves
 NAMES = [name for name, module in model(**EVERYTHING).named_modules()
-         if not isinstance(module, nn.ModuleList) and "blocks.0" not in name]  # fmt: skip
+         if not isinstance(module, HOLDERS) and "blocks.0" not in name]  # fmt: skip
 INNER = [name for name in NAMES if name]
 
 
@@ -226,9 +315,7 @@ def test_a_module_that_is_more_than_its_class(change, name):
     decoder = model(**EVERYTHING)
     plain = text(decoder)
     change(decoder, name)
-    reason = why_not(decoder)
-    assert reason is not None
-    assert reason.startswith(f"{name or 'model'}: ")
+    assert reason(decoder).startswith(f"{name or 'model'}: ")
     if change is not hook or name:  # the model's own hook turns its logits
         assert differs(same_with_and_without(decoder), plain)
 
@@ -246,11 +333,11 @@ def test_a_linear_layer_with_a_parametrization_a_mask_or_a_bias(name):
     decoder = model(**EVERYTHING)
     plain = text(decoder)
     parametrize.register_parametrization(decoder.get_submodule(name), "weight", Doubled())
-    assert "ParametrizedLinear" in why_not(decoder)
+    assert "ParametrizedLinear" in reason(decoder)
     same_with_and_without(decoder)
     decoder = model(**EVERYTHING)
     prune.l1_unstructured(decoder.get_submodule(name), "weight", 0.7)
-    assert "hook" in why_not(decoder)
+    assert "hook" in reason(decoder)
     same_with_and_without(decoder)
     decoder = model(**EVERYTHING)
     layer = decoder.get_submodule(name)
@@ -259,13 +346,10 @@ def test_a_linear_layer_with_a_parametrization_a_mask_or_a_bias(name):
     assert differs(same_with_and_without(decoder), plain)
 
 
-@pytest.mark.parametrize("method", ["head", "embed", "rotation", "_see"])
+@pytest.mark.parametrize("method", ["head", "embed", "enter"])
 def test_a_method_of_a_subclass_or_an_instance(method):
     def own(self, *given, **options):
-        found = getattr(Decoder, method)(self, *given, **options)
-        if isinstance(found, dict):
-            return {**found, "rotation": tuple(map(turned, found["rotation"]))}
-        return tuple(map(turned, found)) if isinstance(found, tuple) else turned(found)
+        return turned(getattr(Decoder, method)(self, *given, **options))
 
     decoder = model(kind=type("Own", (Decoder,), {method: own}))
     assert "it is a Own" in why_not(decoder)
@@ -280,11 +364,11 @@ def test_a_method_of_a_subclass_or_an_instance(method):
 def test_compiled_and_exchanged_blocks():
     decoder = model()
     decoder.blocks[0] = torch.compile(decoder.blocks[0], backend="eager")
-    assert "blocks.0: it is a OptimizedModule" in why_not(decoder)
+    assert "blocks.0: it is a OptimizedModule" in reason(decoder)
     same_with_and_without(decoder)
     decoder = model()
     decoder.blocks[1].compile(backend="eager")
-    assert "blocks.1: its _compiled_call_impl was replaced" in why_not(decoder)
+    assert "blocks.1: its _compiled_call_impl was replaced" in reason(decoder)
     same_with_and_without(decoder)
     decoder = model()
     decoder.blocks = nn.ModuleList([decoder.blocks[1], decoder.blocks[1], decoder.blocks[0]])
@@ -319,29 +403,29 @@ def test_copies_and_other_types_of_weights():
         tolerance = {2: 0.1, 4: 1e-4, 8: 1e-10}[dtype.itemsize] * expected.abs().max().item()
         torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
     mixed = model(torch.float32)
-    mixed.blocks[0].attention.sublayer.query.double()
-    assert "query.weight is torch.float64 beside weights in torch.float32" in why_not(mixed)
+    mixed.blocks[0].mixer.query.double()
+    assert "query.weight is torch.float64 beside weights in torch.float32" in reason(mixed)
 
 
 def test_integer_weights_beside_others():
     decoder = int8_weights(model(torch.float32))
-    assert "has rows of 24 integers" in why_not(decoder)  # the kernel takes 32 at once
+    assert "has rows of 24 integers" in reason(decoder)  # the kernel takes 32 at once
     assert why_not(int8_weights(model(torch.float32, dim=96, ffn_dim=64))) is None
     decoder = model(torch.float32)
-    layer = decoder.blocks[0].attention.sublayer
+    layer = decoder.blocks[0].mixer
     layer.query = Int8Linear(layer.query.weight)
-    assert "holds integers beside weights in torch.float32" in why_not(decoder)
+    assert "holds integers beside weights in torch.float32" in reason(decoder)
     same_with_and_without(decoder, 1e-3)
-    hook(decoder, "blocks.0.attention.sublayer.query")
+    hook(decoder, "blocks.0.mixer.query")
     same_with_and_without(decoder, 1e-3)
 
 
 def test_heads_that_were_cut_out_of_the_weights():
     decoder = model()
-    layer = decoder.blocks[0].attention.sublayer
+    layer = decoder.blocks[0].mixer
     layer.query.weight = nn.Parameter(layer.query.weight[:16].detach())  # 4 of 6 heads of width 4
     layer.output.weight = nn.Parameter(layer.output.weight[:, :16].detach())
-    assert "query.rows" in why_not(decoder)
+    assert "query.rows" in reason(decoder)
     same_with_and_without(decoder)
 
 
@@ -350,11 +434,11 @@ def test_weights_that_are_tensors_of_another_class():
         pass
 
     decoder = model()
-    layer = decoder.blocks[0].feed_forward.sublayer.down
+    layer = decoder.blocks[0].feed_forward.down
     weight = layer.weight.detach().as_subclass(Stored)
     del layer.weight
     layer.register_buffer("weight", weight)
-    assert "Stored" in why_not(decoder)
+    assert "Stored" in reason(decoder)
     same_with_and_without(decoder)
 
 
@@ -378,7 +462,9 @@ def test_a_hook_for_all_modules():
         try:
             assert why_not(decoder) == "there is a hook for all modules"
             text(decoder, 3)
-            assert len(seen) == 3 * sum(type(m) is not nn.ModuleList for m in decoder.modules())
+            assert len(seen) == 3 * sum(
+                type(m) not in (nn.ModuleList, nn.ModuleDict) for m in decoder.modules()
+            )
         finally:
             handle.remove()
 
@@ -421,16 +507,16 @@ def test_caches_that_are_not_known():
 
 def halved(decoder):
     with torch.no_grad():
-        decoder.blocks[0].attention.sublayer.query.weight.mul_(-0.5)
+        decoder.blocks[0].mixer.query.weight.mul_(-0.5)
 
 
 def new_weights(decoder):
-    layer = decoder.blocks[0].feed_forward.sublayer.up
+    layer = decoder.blocks[0].feed_forward.up
     layer.weight = nn.Parameter(-layer.weight.detach())
 
 
 def new_data(decoder):
-    layer = decoder.blocks[0].feed_forward.sublayer.up
+    layer = decoder.blocks[0].feed_forward.up
     layer.weight.data = -layer.weight.data
 
 
@@ -444,28 +530,24 @@ def new_block(decoder):
 
 
 def new_bias(decoder):
-    layer = decoder.blocks[0].attention.sublayer.output
+    layer = decoder.blocks[0].mixer.output
     layer.bias = nn.Parameter(torch.ones(24, dtype=torch.float64))
 
 
 def new_engine(decoder):
-    decoder.blocks[0].attention.sublayer.engine = "reference"
+    decoder.blocks[0].mixer.engine = "reference"
 
 
 def new_eps(decoder):
     decoder.norm.eps = 4.0
 
 
-def new_angles(decoder):
-    decoder.frequencies = decoder.frequencies * 2
-
-
 BETWEEN = [
     lambda decoder: hook(decoder, "blocks.1"),
-    lambda decoder: hook(decoder, "blocks.0.attention.sublayer.key"),
+    lambda decoder: hook(decoder, "blocks.0.mixer.key"),
     lambda decoder: pre_hook(decoder, "norm"),
-    lambda decoder: subclass(decoder, "blocks.0.feed_forward.sublayer.gate"),
-    lambda decoder: wrapper(decoder, "blocks.0.attention.sublayer.value"),
+    lambda decoder: subclass(decoder, "blocks.0.feed_forward.gate"),
+    lambda decoder: wrapper(decoder, "blocks.0.mixer.value"),
     lambda decoder: replaced_forward(decoder, "blocks.0.feed_forward"),
     halved, new_weights, new_data, loaded, new_block, new_bias, new_engine, new_eps, new_angles,
 ]  # fmt: skip
@@ -518,13 +600,13 @@ def test_autocast_that_begins_between_two_tokens_is_an_error_that_names_types():
 @pytest.mark.parametrize("change", [hook, subclass, wrapper, replaced_forward])
 def test_absorbed_attention_steps_aside_for_layers_that_are_more_than_a_matrix(name, change):
     decoder = model(latent=LATENT, n_kv_heads=None)
-    change(decoder, f"blocks.0.attention.sublayer.{name}")
+    change(decoder, f"blocks.0.mixer.{name}")
     ids = torch.tensor([PROMPT])
     with torch.no_grad():
         cache = LatentKVCache()
         found = torch.cat([decoder(piece, cache) for piece in ids.split(1, 1)], 1)
         torch.testing.assert_close(found, decoder(ids))
-    layer = decoder.blocks[0].attention.sublayer
+    layer = decoder.blocks[0].mixer
     assert name in layer.why_not_absorbed()
     with pytest.raises(ValueError, match=f"absorbed=True .* {name}"):
         layer(torch.randn(1, 3, 24, dtype=torch.float64), absorbed=True)
@@ -535,7 +617,7 @@ def test_eps_of_nothing_is_refused():
     decoder = model(norm_eps=0.0)
     with torch.no_grad():
         decoder.embedding.weight[PROMPT[0]] = 0
-    assert "norm_eps" in why_not(decoder)
+    assert "of eps 0.0" in why_not(decoder)
     assert math.isnan(decoder(torch.tensor([[PROMPT[0]]]))[0, 0, 0].item())
 
 

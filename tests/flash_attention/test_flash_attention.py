@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmlib.attention import Attention, LatentSizes, engine, reference_attention
+import llmlib.architecture as arch
+from llmlib.attention import Attention, engine, reference_attention
 from llmlib.decoder import Decoder, DecoderConfig, generate
 from llmlib.decoder.premises import why_not
 from llmlib.flash_attention import TileSizes, flash_attention, flash_attention_packed
@@ -411,7 +412,7 @@ CONFIGS = {
     "llama": {"n_kv_heads": 2},
     "window": {"window": 7},
     "bloom": {"position": "alibi", "norm": "layer", "gated": False, "activation": "gelu"},
-    "latent": {"latent": LatentSizes(16, 4, 8, 8), "n_kv_heads": None},
+    "latent": {"latent": arch.Latent(4, 16, 4, 8, 8), "n_kv_heads": None},
 }
 
 

@@ -187,7 +187,7 @@ def test_positions_inside_the_cache():
     frequencies = rope_frequencies(8, 10_000.0)
     cache = SinkKVCache(4, 2, frequencies=frequencies)
     layer = cache.layer(0)
-    attention = model.blocks[0].attention.sublayer
+    attention = model.blocks[0].mixer
     x = random(1, 20, 32, dtype=torch.float64)
     for t in range(20):
         rotation = rope_rotation(torch.tensor([t]), frequencies, 1.0, torch.float64)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmlib.attention import LatentAttention, LatentSizes, reference_attention
+from llmlib.attention import LatentAttention, reference_attention
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.kv_cache import KVCache, LatentKVCache
 
@@ -31,7 +31,7 @@ def _latent_bytes() -> int:
 def _balance() -> int:
     """The most new queries for which the library absorbs."""
     with torch.device("meta"):
-        layer = LatentAttention(64, 1, LatentSizes(256, 32, 64, 64))
+        layer = LatentAttention(64, 1, 256, 32, 64, 64)
     return max(n for n in range(1, 1000) if layer.absorbing_is_cheaper(n))
 
 

@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmlib.attention import Attention, LatentSizes
+import llmlib.architecture as arch
+from llmlib.attention import Attention
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.training import Batch
 
 FILE = Path(__file__).with_suffix(".tsv")
 HEADS = 8
-LATENT = LatentSizes(kv_rank=24, rope_dim=8, plain_dim=8, value_dim=8)
+LATENT = arch.Latent(HEADS, kv_rank=24, rope_dim=8, plain_dim=8, value_dim=8)
 VARIANTS: dict[str, dict[str, Any]] = {
     "MHA": {"n_kv_heads": 8},
     "GQA, G = 4": {"n_kv_heads": 4},
