@@ -113,8 +113,8 @@ class Block(nn.Module):
             {name: make_norm(block.norm, dim) for name in norm_places(block)}
         )
         self.angles = make_angles(block.mixer) if angles is None else angles
-        alibi = isinstance(block.mixer, arch.Attention) and block.mixer.alibi
-        self.alibi = self.mixer.n_heads if alibi else 0
+        # How many heads have a slope.
+        self.alibi = self.mixer.n_heads * getattr(block.mixer, "alibi", False)
 
     def forward(
         self, x: Hidden, at: Positions | None = None, cache: LayerCache | None = None

@@ -54,6 +54,7 @@ class Latent(Described):
     value_dim: Size  # of a head's value
     query_rank: Size | None = None  # queries are compressed to so many numbers; None: not at all
     rope: Rope | None = None
+    alibi: bool = False
     qkv_bias: bool = False  # of the projections of x
     out_bias: bool = False
     norm: Norm = Norm()  # over latents

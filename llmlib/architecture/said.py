@@ -5,6 +5,7 @@ can be compared, hashed and pickled.
 """
 
 import dataclasses
+import difflib
 import functools
 import math
 import types
@@ -75,8 +76,10 @@ def _check(name: str, value: Any, hint: Any) -> None:
             raise TypeError(f"{name} is {value!r}, expected {expected}")
     elif get_origin(hint) is Literal:
         if value not in get_args(hint):
-            expected = ", ".join(map(str, get_args(hint)))
-            raise ValueError(f"{name} is {value!r}, expected one of {expected}")
+            known = list(map(str, get_args(hint)))
+            near = difflib.get_close_matches(str(value).lower(), known, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}{meant}")
     elif get_origin(hint) is tuple:
         if not isinstance(value, tuple):
             raise TypeError(f"{name} is {value!r}, expected a tuple")

@@ -1,6 +1,7 @@
 """The description of a decoder whose blocks are all of one kind, by short names and defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import llmlib.architecture as arch
@@ -69,36 +70,32 @@ def DecoderConfig(
     if position not in ("rope", "learned", "alibi", "none"):
         raise ValueError(f"position is {position!r}, expected one of rope, learned, alibi, none")
     _check_switches(bias=bias, qk_norm=qk_norm, embedding_norm=embedding_norm)
-    check_sizes(n_layers=n_layers, n_heads=n_heads, dim=dim)
-    rope = None
-    if position == "rope":
-        rope = arch.Rope(float(rope_base), 1.0, _scaling(rope_scaling), rope_layout)
+    check_sizes(n_layers=n_layers, n_heads=n_heads, dim=dim, context=context)
     qkv_bias, out_bias, ffn_bias = (
         bias if own is None else own for own in (qkv_bias, out_bias, ffn_bias)
     )
-    over_stream = arch.Norm(norm, float(norm_eps), bias=norm == "layer")
+    with _named(kind="norm", eps="norm_eps"):
+        over_stream = arch.Norm(norm, _float(norm_eps), bias=norm == "layer")
+        over_heads = arch.Norm("rms", over_stream.eps) if qk_norm else None
+    with _named(base="rope_base", layout="rope_layout", kind="rope_type"):
+        rope = arch.Rope(_float(rope_base), 1.0, _scaling(rope_scaling), rope_layout)
+    order: dict[str, Any] = {"rope": rope if position == "rope" else None}
+    order |= {"alibi": position == "alibi", "qkv_bias": qkv_bias, "out_bias": out_bias}
     mixer: arch.Mixer
     if latent is not None:
-        _check_beside_latent(latent, n_heads, n_kv_heads=n_kv_heads, head_dim=head_dim,
-                             window=window, qk_norm=qk_norm, position=position)  # fmt: skip
-        mixer = arch.changed(latent, arch.Latent, rope=rope, qkv_bias=qkv_bias, out_bias=out_bias)
+        given = {"n_kv_heads": n_kv_heads, "head_dim": head_dim, "window": window}
+        _check_beside_latent(latent, n_heads, {**given, "qk_norm": qk_norm})
+        mixer = arch.changed(latent, arch.Latent, n_heads=n_heads, **order)
     else:
-        mixer = arch.Attention(
-            n_heads,
-            n_heads if n_kv_heads is None else n_kv_heads,
-            _width_of_a_head(dim, n_heads) if head_dim is None else head_dim,
-            rope,
-            window,
-            alibi=position == "alibi",
-            qkv_bias=qkv_bias,
-            out_bias=out_bias,
-            qk_norm=arch.Norm("rms", float(norm_eps)) if qk_norm else None,
-        )
-    feed_forward = arch.FeedForward(
-        4 * dim if ffn_dim is None else ffn_dim, activation, gated, ffn_bias
-    )
+        groups = n_heads if n_kv_heads is None else n_kv_heads
+        width = _width_of_a_head(dim, n_heads) if head_dim is None else head_dim
+        mixer = arch.Attention(n_heads, groups, width, window=window, qk_norm=over_heads, **order)
+    hidden = 4 * dim if ffn_dim is None else ffn_dim
+    with _named(bias="ffn_bias", norms="norm_position"):
+        feed_forward = arch.FeedForward(hidden, activation, gated, ffn_bias)
+        block = arch.Block(mixer, feed_forward, over_stream, norm_position)
     stack = arch.Stack(
-        (arch.repeat(n_layers, arch.Block(mixer, feed_forward, over_stream, norm_position)),),
+        (arch.repeat(n_layers, block),),
         # A post-norm block ends with a norm: one more would find nothing left to do.
         last_norm=over_stream if norm_position == "pre" else None,
         positions=arch.Learned(context) if position == "learned" else None,
@@ -107,13 +104,27 @@ def DecoderConfig(
     return arch.ModelConfig(dim, vocab_size, context, stack, tied=tied)
 
 
+@contextmanager
+def _named(**names: str) -> Iterator[None]:
+    """Errors of a part, which begin with its field, by the names that are used here."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        field, _, rest = str(error).partition(" ")
+        raise type(error)(f"{names.get(field, field)} {rest}") from None
+
+
+def _float(x: float) -> float:
+    """An integer as a float, so that equal descriptions also print alike."""
+    return float(x) if type(x) is int else x
+
+
 def _scaling(given: Mapping[str, Any] | arch.Scaling | None) -> arch.Scaling | None:
     if given is None or isinstance(given, arch.Scaling):
         return given
     if not isinstance(given, Mapping):
         raise TypeError(f"rope_scaling is {given!r}, expected a dict, a Scaling or None")
-    found = dict(given)
-    return None if found.get("rope_type") == "default" else arch.Scaling.of(found)
+    return None if given.get("rope_type") == "default" else arch.Scaling.of(given)
 
 
 def _check_switches(**switches: bool) -> None:
@@ -128,16 +139,12 @@ def _width_of_a_head(dim: int, n_heads: int) -> int:
     return dim // n_heads
 
 
-def _check_beside_latent(latent: arch.Latent, n_heads: int, **given: Any) -> None:
+def _check_beside_latent(latent: arch.Latent, n_heads: int, given: Mapping[str, Any]) -> None:
     """What latent attention leaves no choice in."""
     if not isinstance(latent, arch.Latent):
         raise TypeError(f"latent is {latent!r}, expected a Latent or None")
-    only = {"n_kv_heads": (None, n_heads), "head_dim": (None, latent.head_dim), "window": (None,)}
-    only |= {"qk_norm": (False,), "position": ("rope", "learned", "none")}
-    for name, known in only.items():
-        if given[name] not in known:
-            raise ValueError(
-                f"{name} is {given[name]}, expected {known[-1]} beside latent attention"
-            )
-    if latent.n_heads != n_heads:
-        raise ValueError(f"latent has {latent.n_heads} heads, expected {n_heads} as n_heads says")
+    only = {"n_kv_heads": n_heads, "head_dim": latent.head_dim, "window": None, "qk_norm": False}
+    for name, value in only.items():
+        if given[name] not in (None, value):
+            found = f"{name} is {given[name]}, expected {value}"
+            raise ValueError(f"{found} beside latent attention")

@@ -352,7 +352,7 @@ def test_pooled_decoder_is_smaller_and_leaves_the_model_alone():
     assert caches[0].n_bytes == 3 * caches[1].n_bytes
     assert torch.equal(model(ids), before)
     torch.testing.assert_close(pool_kv_heads(model, 6)(ids), before)
-    assert pool_kv_heads(model, 3).config.n_kv_heads == 3
+    assert pool_kv_heads(model, 3).config.block.mixer.n_kv_heads == 3
 
 
 # --- without order, and from elsewhere -------------------------------------------------------

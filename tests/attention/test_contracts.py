@@ -170,13 +170,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "alibi": {"position": "alibi"},
     "learned": {"position": "learned"},
     "latent": {"latent": arch.Latent(4, 16, 4, 8, 8)},
-    "reference": {"attention_engine": "reference"},
+    "reference": {},
 }
 
 
 def decoder(name: str) -> Decoder:
     torch.manual_seed(0)
-    return Decoder(DecoderConfig(50, 32, 1, 4, context=64, **CONFIGS[name]))
+    config = DecoderConfig(50, 32, 1, 4, context=64, **CONFIGS[name])
+    return Decoder(config, engine="reference" if name == "reference" else "auto")
 
 
 @pytest.mark.unchecked

@@ -413,7 +413,7 @@ def test_gradients_behind_a_frozen_cached_model_are_right():
 
 def test_a_module_by_itself_refuses_gradients_through_its_cache():
     x = torch.randn(1, 4, 32, requires_grad=True)
-    latent = LatentAttention(32, 4, LATENT, causal=True)
+    latent = LatentAttention(32, 4, 10, 4, 6, 5, causal=True)
     for module, cache in ((Attention(32, 4, causal=True), KVCache()), (latent, LatentKVCache())):
         with pytest.raises(ValueError, match="no gradients"):
             module(x, cache=cache.layer(0)).sum().backward()

@@ -1,6 +1,5 @@
 """Unit tests of llmlib.decoder: settings, caches, generation, the fast step, traps."""
 
-import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -12,7 +11,6 @@ from llmlib.decoder import Decoder, DecoderConfig, generate
 from llmlib.decoder.premises import why_not
 from llmlib.decoder.single_step import SingleStep
 from llmlib.kv_cache import FixedKVCache, KVCache, QuantizedKVCache, RollingKVCache
-from llmlib.normalization import PostNorm
 from llmlib.position_encoding import rope_frequencies
 from llmlib.sampling import Sampler
 
@@ -66,12 +64,12 @@ def caches(changes):
 
 def test_defaults_follow_from_other_fields():
     found = DecoderConfig(vocab_size=10, dim=12, n_layers=1, n_heads=3, bias=True)
-    assert (found.n_kv_heads, found.head_dim, found.ffn_dim) == (3, 4, 48)
-    assert found.qkv_bias
-    assert found.out_bias
-    assert found.ffn_bias
-    assert DecoderConfig(10, 12, 1, 3, qkv_bias=True).out_bias is False
-    assert dataclasses.replace(found, window=7).window == 7
+    attention, feed_forward = found.block.mixer, found.block.feed_forward
+    assert (attention.n_kv_heads, attention.head_dim, feed_forward.ffn_dim) == (3, 4, 48)
+    assert attention.qkv_bias
+    assert attention.out_bias
+    assert feed_forward.bias
+    assert DecoderConfig(10, 12, 1, 3, qkv_bias=True).block.mixer.out_bias is False
 
 
 def test_number_of_parameters_of_gpt2():
@@ -173,7 +171,7 @@ def test_attention_maps_are_distributions_over_the_past(changes):
 def test_post_norm_has_no_norm_at_the_end():
     decoder = model(**SETTINGS["gpt1, post-norm"])
     assert decoder.norm is None
-    assert isinstance(decoder.blocks[0].attention, PostNorm)
+    assert list(decoder.blocks[0].norms) == ["mixer_sum", "feed_forward_sum"]
 
 
 def test_angles_are_not_rounded_with_the_weights():

@@ -1,6 +1,6 @@
 """What a decoder and `generate` refuse, and what they take in another form."""
 
-import dataclasses
+import inspect
 import math
 import re
 
@@ -35,7 +35,7 @@ def model(**changes):
         ({"n_layers": 2.0}, TypeError, "n_layers must be an integer"),
         ({"position": "rotary"}, ValueError, "position is 'rotary', expected one of rope"),
         ({"norm": "batch"}, ValueError, "norm is 'batch'"),
-        ({"norm_position": "sandwich"}, ValueError, "norm_position is 'sandwich'"),
+        ({"norm_position": "around"}, ValueError, "norm_position is 'around'"),
         ({"context": -1}, ValueError, "context must be positive"),
     ],
 )
@@ -200,21 +200,21 @@ def test_ids_in_other_containers_and_types():
 WRONG = [True, False, 0, -1, 1.5, "x", "", None, math.nan, math.inf, [], {}, torch.tensor(3)]
 ALLOWED = {
     "n_kv_heads": [None], "head_dim": [None], "ffn_dim": [None], "window": [None],
-    "norm_eps": [0, 1.5], "rope_base": [1.5], "rope_scaling": [None, {}], "latent": [None],
+    "norm_eps": [0, 1.5], "rope_base": [1.5], "rope_scaling": [None], "latent": [None],
     **{name: [True, False] for name in ("gated", "bias", "qk_norm", "tied", "embedding_norm")},
     **{name: [True, False, None] for name in ("qkv_bias", "out_bias", "ffn_bias")},
 }  # fmt: skip
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(DecoderConfig)])
+@pytest.mark.parametrize("field", inspect.signature(DecoderConfig).parameters)
 def test_every_field_refuses_what_is_no_value_of_it(field):
     for value in WRONG:
         if any(value is x or (type(value) is type(x) and value == x)
                for x in ALLOWED.get(field, [])):  # fmt: skip
             config(**{field: value})
             continue
-        with pytest.raises((TypeError, ValueError), match=field.replace("attention_", "")):
+        with pytest.raises((TypeError, ValueError), match=field):
             config(**{field: value})
 
 

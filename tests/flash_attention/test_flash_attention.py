@@ -422,8 +422,8 @@ def test_a_decoder_trains_and_decodes_as_with_the_reference(name: str) -> None:
     logits, gradients, cached = {}, {}, {}
     for how in ("reference", "sdpa", "auto", "blocked"):
         torch.manual_seed(0)
-        settings: Any = {"n_layers": 2, "n_heads": 4, "attention_engine": how, **CONFIGS[name]}
-        model = Decoder(DecoderConfig(50, 32, **settings)).double()
+        settings: Any = {"n_layers": 2, "n_heads": 4, **CONFIGS[name]}
+        model = Decoder(DecoderConfig(50, 32, **settings), engine=how).double()
         logits[how] = model(ids)
         logits[how].square().mean().backward()
         gradients[how] = [p.grad for p in model.parameters() if p.grad is not None]
@@ -520,6 +520,6 @@ def test_offsets_of_another_number_of_texts() -> None:
 @pytest.mark.bad_input
 def test_unknown_attention_engine() -> None:
     with pytest.raises(ValueError, match="attention engine is 'flash', expected one of auto"):
-        DecoderConfig(50, 32, n_layers=1, n_heads=4, attention_engine="flash")  # type: ignore[arg-type]
+        Decoder(DecoderConfig(50, 32, n_layers=1, n_heads=4), engine="flash")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="attention engine is 'flash'"):
         Attention(32, 4, engine="flash")  # type: ignore[arg-type]

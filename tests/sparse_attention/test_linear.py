@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from llmlib.attention import reference_attention
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.position_encoding import apply_rotation, rope_frequencies, rope_rotation
+from llmlib.positions import Positions
 from llmlib.sparse_attention import (
     LinearState,
     SinkKVCache,
@@ -146,11 +147,8 @@ def decoder(position="rope"):
 
 def masked(model, ids, mask):
     """The decoder's logits under any mask."""
-    at = torch.arange(ids.shape[1])
-    x, rotation = model.embed(ids, at), model.rotation(at)
-    for block in model.blocks:
-        x = block(x, rotation=rotation, mask=mask)
-    return model.head(x)
+    at = Positions(torch.arange(ids.shape[1]), mask=mask, wide=True)
+    return model.head(model.run(model.embed(ids, at), at))
 
 
 @torch.no_grad()
