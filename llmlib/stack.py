@@ -122,7 +122,7 @@ def _reader_of(block: nn.Module) -> Callable[[], Reader]:
     found = getattr(block, "reader", None)
     if found is None:
         raise TypeError(f"a block is a {type(block).__name__}, expected a Block")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 class _Maker:

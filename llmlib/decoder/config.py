@@ -77,7 +77,7 @@ def DecoderConfig(
     with _named(kind="norm", eps="norm_eps"):
         over_stream = arch.Norm(norm, _float(norm_eps), bias=norm == "layer")
         over_heads = arch.Norm("rms", over_stream.eps) if qk_norm else None
-    with _named(base="rope_base", layout="rope_layout", kind="rope_type"):
+    with _named(base="rope_base", layout="rope_layout", kind="rope_type of rope_scaling"):
         rope = arch.Rope(_float(rope_base), 1.0, _scaling(rope_scaling), rope_layout)
     order: dict[str, Any] = {"rope": rope if position == "rope" else None}
     order |= {"alibi": position == "alibi", "qkv_bias": qkv_bias, "out_bias": out_bias}

@@ -51,7 +51,7 @@ def test_impossible_settings(changes, error, named):
         ({"n_kv_heads": 4}, "n_kv_heads is 4"),
         ({"head_dim": 5}, "head_dim is 5, expected an even number"),
         ({"activation": "swich"}, "did you mean 'swish'"),
-        ({"rope_scaling": {"rope_type": "magic"}}, "rope_type is 'magic'"),
+        ({"rope_scaling": {"rope_type": "magic"}}, "rope_type of rope_scaling is 'magic'"),
     ],
 )
 def test_models_that_cannot_be_built(changes, named):

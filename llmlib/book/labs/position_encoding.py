@@ -9,50 +9,18 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+import llmlib.architecture as arch
 from llmlib.decoder import Decoder, DecoderConfig
-from llmlib.kv_cache import KVCache
-from llmlib.position_encoding import RelativeBias, Scaling, sinusoidal
+from llmlib.position_encoding import Scaling
 
 FILE = Path(__file__).with_name("position_encoding.tsv")
 ENCODINGS = ("none", "learned", "sinusoidal", "t5", "alibi", "rope")
 LONGEST = 1024
-
-
-class SinusoidalDecoder(Decoder):
-    """A decoder whose embeddings carry sinusoids of the embedding's own initial size."""
-
-    def embed(self, token_ids: Tensor, positions: Tensor) -> Tensor:
-        """Embedding + 0.02 sqrt(2) * sinusoids, whose entries have standard deviation 0.02."""
-        waves = sinusoidal(positions, self.config.dim)
-        return super().embed(token_ids, positions) + 0.02 * 2**0.5 * waves
-
-
-class T5BiasDecoder(Decoder):
-    """A decoder whose layers share T5's learned bias, one table for all."""
-
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__(config)
-        self.relative_bias = RelativeBias(config.n_heads, bidirectional=False)
-
-    def _see(
-        self,
-        token_ids: Tensor,
-        cache: KVCache | None,
-        attention_mask: Tensor | None,
-        slopes: bool = True,
-    ) -> dict[str, Any]:
-        seen = super()._see(token_ids, cache, attention_mask, slopes)
-        if attention_mask is not None:
-            raise ValueError("attention_mask is given, expected None: this bias knows no padding")
-        keys = (KVCache() if cache is None else cache).key_positions(token_ids.shape[1])
-        seen["bias"] = self.relative_bias(seen["positions"], keys)
-        return seen
 
 
 def small_decoder(encoding: str, vocab_size: int, seed: int = 0, context: int = LONGEST) -> Decoder:
@@ -62,9 +30,13 @@ def small_decoder(encoding: str, vocab_size: int, seed: int = 0, context: int = 
     """
     if encoding not in ENCODINGS:
         raise ValueError(f"encoding is {encoding!r}, expected one of {', '.join(ENCODINGS)}")
-    kinds = {"sinusoidal": SinusoidalDecoder, "t5": T5BiasDecoder}
-    position = "none" if encoding in kinds else encoding
     torch.manual_seed(seed)
+    tables = {
+        "t5": arch.Buckets(n_heads=4),
+        # Of the embedding's own initial size: entries with a standard deviation of 0.02.
+        "sinusoidal": arch.Sinusoidal(scale=0.02 * 2**0.5),
+    }
+    position = "none" if encoding in tables else encoding
     config = DecoderConfig(
         vocab_size,
         dim=64,
@@ -74,15 +46,15 @@ def small_decoder(encoding: str, vocab_size: int, seed: int = 0, context: int = 
         context=context,
         position=position,  # type: ignore[arg-type]
     )
-    return kinds.get(encoding, Decoder)(config)
+    if encoding in tables:
+        config = arch.changed(config, arch.Stack, positions=tables[encoding])
+    return Decoder(config)
 
 
 def rescaled(model: Decoder, scaling: Scaling | None) -> Decoder:
     """A RoPE decoder with the same weights and other angles; nothing is trained."""
-    config = dataclasses.replace(
-        model.config, rope_scaling=None if scaling is None else {**scaling}
-    )
-    other = type(model)(config)
+    slowed = None if scaling is None else arch.Scaling.of(scaling)
+    other = Decoder(arch.changed(model.config, arch.Rope, scaling=slowed))
     other.load_state_dict(model.state_dict())
     return other
 
