@@ -8,7 +8,7 @@ model or count its parameters by a formula.
 import difflib
 
 from llmlib.model_cards.big_decoders import BIG_DECODER_CARDS
-from llmlib.model_cards.config import Experts, ModelCard, ModelConfig, like, size_as_number
+from llmlib.model_cards.card import ModelCard, size_as_number
 from llmlib.model_cards.deepseek import DEEPSEEK_CARDS
 from llmlib.model_cards.encoder_decoders import ENCODER_DECODER_CARDS
 from llmlib.model_cards.encoders import ENCODER_CARDS
@@ -22,11 +22,8 @@ from llmlib.model_cards.smollm import SMOLLM_CARDS
 __all__ = [
     "CARDS",
     "MILESTONES",
-    "Experts",
     "ModelCard",
-    "ModelConfig",
     "card",
-    "like",
     "size_as_number",
 ]
 
