@@ -1,4 +1,4 @@
-"""DeepSeek-V2: latent attention, and many small experts of which two are always asked."""
+"""DeepSeek-V2 and V3: latent attention, and many small experts beside shared ones."""
 
 import llmlib.architecture as arch
 from llmlib.model_cards.card import ModelCard, stacked
@@ -71,5 +71,20 @@ DEEPSEEK_CARDS = [
             "the released configuration; the paper says 128K."
         ),
         quoted_active="21B",
+    ),
+    ModelCard(
+        name="DeepSeek-V3",
+        year=2024,
+        config=_v3(),
+        published_parameters=671_026_404_352,
+        quoted="671B",
+        source="deepseek2024v3",
+        training_tokens=14.8e12,
+        note=(
+            "Eight of 256 experts, from the best four of eight groups, and a shared one. A bias "
+            "that balances them chooses alone; it is not trained and not counted, nor is the part "
+            "that predicts a second token."
+        ),
+        quoted_active="37B",
     ),
 ]

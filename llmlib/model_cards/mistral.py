@@ -1,9 +1,9 @@
-"""Mistral 7B, and Mixtral: the same block with eight feed-forward blocks to choose from."""
+"""Mistral 7B, Mixtral with eight feed-forward blocks to choose from, and Ministral's windows."""
 
 from typing import Any
 
 import llmlib.architecture as arch
-from llmlib.model_cards.card import ModelCard
+from llmlib.model_cards.card import ModelCard, stacked
 from llmlib.model_cards.llama import llama2
 
 
@@ -19,6 +19,16 @@ def _with_experts(config: arch.ModelConfig, experts: arch.Experts) -> arch.Model
 
 
 _CHOSEN_FIRST = arch.Router(order="choose, then score")  # weights of the chosen sum to 1
+
+
+def _ministral_8b() -> arch.ModelConfig:
+    """A layer that sees all, then three with a window."""
+    attention = arch.Attention(32, 8, 128, arch.Rope(100_000_000.0))
+    far = arch.Block(attention, arch.FeedForward(12_288), arch.Norm(eps=1e-5))
+    near = arch.changed(far, arch.Attention, window=32_768)
+    stack = stacked(arch.repeat(9, far, arch.repeat(3, near)))
+    return arch.ModelConfig(4096, 131_072, 131_072, stack)
+
 
 MISTRAL_CARDS = [
     ModelCard(
@@ -47,5 +57,17 @@ MISTRAL_CARDS = [
             "times seven."
         ),
         quoted_active="13B",
+    ),
+    ModelCard(
+        name="Ministral-8B",
+        year=2024,
+        config=_ministral_8b(),
+        published_parameters=8_019_808_256,
+        quoted="8B",
+        source="mistral2024ministral",
+        note=(
+            "A layer that sees all for three with a window of 32,768, as announced; the released "
+            "config has the window in every layer and as many positions."
+        ),
     ),
 ]

@@ -1,9 +1,9 @@
-"""SmolLM2: Llama's block at the size of GPT-2; the smallest is the book's real model."""
+"""SmolLM2 and 3: Llama's block in small; the smallest is the book's real model."""
 
 from typing import Any
 
 import llmlib.architecture as arch
-from llmlib.model_cards.card import ModelCard
+from llmlib.model_cards.card import ModelCard, stacked
 from llmlib.model_cards.llama import llama2
 
 
@@ -29,6 +29,14 @@ def _smollm2(
     )
 
 
+def _smollm3_3b() -> arch.ModelConfig:
+    """Three layers with RoPE, then one that knows no positions."""
+    plain = arch.Block(arch.Attention(16, 4, 128), arch.FeedForward(11_008))
+    turned = arch.changed(plain, arch.Attention, rope=arch.Rope(5_000_000.0))
+    stack = stacked(arch.repeat(9, arch.repeat(3, turned), plain))
+    return arch.ModelConfig(2048, 128_256, 65_536, stack, tied=True)
+
+
 SMOLLM_CARDS = [
     _smollm2(
         "135M",
@@ -49,5 +57,16 @@ SMOLLM_CARDS = [
         1_711_376_384,
         11e12,
         note="Every query head has its own keys and values, unlike in the smaller two.",
+    ),
+    ModelCard(
+        name="SmolLM3-3B",
+        year=2025,
+        config=_smollm3_3b(),
+        published_parameters=3_075_098_624,
+        quoted="3B",
+        source="bakouch2025smollm3",
+        training_tokens=11.2e12,
+        note="One layer in four has no positions: its scores do not know how far a key is.",
+        difference="The name rounds 3.1 to one digit.",
     ),
 ]
