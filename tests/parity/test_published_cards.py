@@ -69,7 +69,7 @@ def test_smollm3_leaves_out_positions_where_transformers_does() -> None:
 
 @for_each("name", PUBLISHED)
 def test_choices_that_no_count_shows_are_the_releases(name: str) -> None:
-    """Epsilons, RoPE's base, windows, caps and factors, where the release's configuration has them."""
+    """Epsilons, RoPE's base, windows, caps and factors, where the release says them."""
     given, config = PUBLISHED[name][1], CARDS[name].config
     blocks = arch.layers(config.stack.runs)
     mixers = [block.mixer for block in blocks if isinstance(block.mixer, arch.Attention)]
@@ -80,7 +80,9 @@ def test_choices_that_no_count_shows_are_the_releases(name: str) -> None:
         "embedding_multiplier": {config.embedding_scale},
         "residual_multiplier": {block.residual_scale for block in blocks},
         "max_position_embeddings": {config.context},
-        **{one: epsilons for one in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon")},
+        "rms_norm_eps": epsilons,
+        "layer_norm_eps": epsilons,
+        "norm_epsilon": epsilons,
         "sliding_window": {one.window for one in mixers} - {None},
         "attn_logit_softcapping": {one.softcap for one in mixers},
         "attention_multiplier": {one.scale for one in mixers},
