@@ -7,19 +7,18 @@ formula takes several operations, each of them keeps its own. Fused kernels keep
 `fused_activation_bytes`.
 """
 
-from typing import Any, Literal
+from typing import Literal, assert_never
 
-import torch
-
+import llmlib.architecture as arch
+from llmlib.accounting.arithmetic import largest, on
 from llmlib.accounting.breakdown import Breakdown, Count
-from llmlib.accounting.checks import check_choices, check_counts
-from llmlib.accounting.config import as_config
-from llmlib.accounting.letters import largest
+from llmlib.accounting.checks import check_choices, check_config, check_counts
+from llmlib.accounting.layers import norms_of, over_layers
 from llmlib.accounting.sizes import Bytes, number_bytes
-from llmlib.model_cards import ModelConfig
 
 AttentionKind = Literal["flash", "reference"]
 
+Known = arch.Attention | arch.Latent
 INDEX, MASK, SINGLE = 8, 1, 4  # bytes of a token id, of a truth value, of a float32
 
 # Tensors as wide as the feed-forward block that an activation keeps, in float32 or wider, beside
@@ -28,10 +27,10 @@ _KEPT = {"relu": 0, "gelu": 3, "gelu_tanh": 2, "swish": 2, "silu": 2, "sigmoid":
 
 
 def activation_bytes(
-    config: Any,
+    config: arch.ModelConfig,
     batch: Count,
     seq: Count,
-    dtype: Bytes = torch.float32,
+    dtype: Bytes = "float32",
     *,
     attention: AttentionKind = "flash",
     checkpointing: bool = False,
@@ -61,7 +60,7 @@ def activation_bytes(
     With checkpointing a block keeps its input alone, w d.
 
     Args:
-        config: a `DecoderConfig`, or a `ModelConfig` of a decoder without experts; sizes may be
+        config: a decoder of attention without gates and sinks, and without experts; sizes may be
             letters.
         batch: b, texts; more than one (with one, some copies that are counted are views).
         seq: s, tokens of each.
@@ -71,69 +70,95 @@ def activation_bytes(
         checkpointing: each block is computed again in the backward pass.
 
     Raises:
-        TypeError, ValueError: sizes that are no positive integers, another family, experts, an
-            unknown activation or attention.
+        TypeError, ValueError: sizes that are no positive integers, another model, an unknown
+            activation or attention.
 
     Source: korthikanti2022activations, chen2016checkpointing
     """
-    c = as_decoder(config)
+    check_decoder(config)
     check_counts(1, batch=batch, seq=seq)
     check_choices(attention=(attention, AttentionKind))
-    kept = outside_bytes(c, batch, seq, dtype, attention)
-    block = (
-        {"blocks.input": batch * seq * c.dim * number_bytes(dtype)}
-        if checkpointing
-        else dict(block_bytes(c, batch, seq, dtype, attention))
-    )
-    before = {name: x for name, x in kept.items() if not name.startswith(("final", "head", "loss"))}
-    inside = {name: c.n_layers * x for name, x in block.items()}
-    return Breakdown(before | inside | kept)
+    before, after = outside_bytes(config, batch, seq, dtype, attention)
+
+    def block(one: arch.Block) -> dict[str, Count]:
+        if checkpointing:
+            return {"blocks.input": batch * seq * config.dim * number_bytes(dtype)}
+        return dict(block_bytes(one, config.dim, batch, seq, dtype, attention))
+
+    return Breakdown(before | over_layers(config.stack.runs, block) | after)
 
 
 def outside_bytes(
-    c: ModelConfig, batch: Count, seq: Count, dtype: Bytes, attention: AttentionKind
-) -> dict[str, Count]:
-    """What is kept once, before and behind the blocks."""
-    tokens, size = batch * seq, number_bytes(dtype)
-    turned = c.head_dim if c.latent is None else c.latent.rope_dim
-    tables = {
-        "rope": largest(size, SINGLE) * seq * turned,  # a cosine and a sine for each pair
-        "learned": INDEX * seq,
-        "alibi": SINGLE * c.n_heads * int(attention == "flash"),
-    }
-    norm = norm_bytes(c, tokens, size)
-    return {
+    config: arch.ModelConfig, batch: Count, seq: Count, dtype: Bytes, attention: AttentionKind
+) -> tuple[dict[str, Count], dict[str, Count]]:
+    """What is kept once, before the blocks and after them."""
+    tokens, size, stack = batch * seq, number_bytes(dtype), config.stack
+    before = {
         "embedding.tokens": INDEX * tokens,
-        "embedding.positions": tables.get(c.position, 0),
-        "embedding_norm": c.embedding_norm * norm,
-        "final_norm": int(c.norm_position == "pre") * norm,
-        "head.input": tokens * c.dim * size,
-        "loss.log_softmax": tokens * c.vocab_size * largest(size, SINGLE),
+        "embedding.positions": _position_bytes(stack, seq, size, attention),
+        "embedding_norm": _stream_norm(stack.first_norm, config.dim, tokens, size),
+    }
+    return before, {
+        "final_norm": _stream_norm(stack.last_norm, config.dim, tokens, size),
+        "head.input": tokens * config.dim * size,
+        "loss.log_softmax": tokens * config.vocab_size * largest(size, SINGLE),
         "loss.targets": INDEX * tokens,
     }
 
 
+def _position_bytes(stack: arch.Stack, seq: Count, size: Count, attention: AttentionKind) -> Count:
+    """Ids of a table's rows, tables of RoPE, each once, and slopes of ALiBi."""
+    mixers = [known_parts(block)[0] for block, _, _ in arch.kinds(stack.runs)]
+    turned = {(x.rope, _turned(x)) for x in mixers if x.rope is not None}
+    slopes = {x.n_heads for x in mixers if isinstance(x, arch.Attention) and x.alibi}
+    # A cosine and a sine for each pair.
+    rope = sum(largest(size, SINGLE) * seq * width for _, width in turned)
+    learned = INDEX * seq * int(isinstance(stack.positions, arch.Learned))
+    return rope + learned + sum(SINGLE * n for n in slopes) * int(attention == "flash")
+
+
+def _turned(mixer: Known) -> Count:
+    """Features of a head that turn."""
+    if isinstance(mixer, arch.Latent):
+        return mixer.rope_dim
+    return 0 if mixer.rope is None else mixer.rope.turned(mixer.head_dim)
+
+
 def block_bytes(
-    c: ModelConfig, batch: Count, seq: Count, dtype: Bytes, attention: AttentionKind
+    block: arch.Block, dim: Count, batch: Count, seq: Count, dtype: Bytes, attention: AttentionKind
 ) -> Breakdown:
-    """What one block keeps. Before or behind the norms, as many inputs of products are kept."""
+    """What one block keeps. Wherever the norms stand, as many inputs of products are kept."""
     tokens, size = batch * seq, number_bytes(dtype)
+    mixer, part = known_parts(block)
     counts = {
-        "norms": c.norms_per_block * norm_bytes(c, tokens, size),
-        "attention.input": tokens * c.dim * size,
+        "norms": sum(norms_of(block)) * norm_bytes(block.norm, dim, tokens, size),
+        "attention.input": tokens * dim * size,
     }
-    counts |= _latents(c, tokens, size) if c.latent is not None else _head_norms(c, tokens, size)
-    counts |= _flash(c, tokens, size) if attention == "flash" else _formula(c, batch, seq, size)
-    # A parallel block (one norm) reads the input of attention.
-    counts["feed_forward.input"] = (c.norms_per_block - 1) * tokens * c.dim * size
-    return Breakdown(counts | _feed_forward(c, tokens * c.ffn_dim, size))
+    match mixer:
+        case arch.Attention():
+            counts |= _head_norms(mixer, tokens, size)
+        case arch.Latent():
+            counts |= _latents(mixer, tokens, size)
+        case _:
+            assert_never(mixer)
+    inside = (
+        _flash(mixer, tokens, size) if attention == "flash" else _formula(mixer, batch, seq, size)
+    )
+    # Parts side by side with one norm read the same input.
+    apart = int(block.order != "parallel, one norm")
+    counts |= inside | {"feed_forward.input": apart * tokens * dim * size}
+    return Breakdown(counts | _feed_forward(part, tokens * part.ffn_dim, size))
 
 
-def norm_bytes(c: ModelConfig, tokens: Count, size: Count) -> Count:
+def norm_bytes(norm: arch.Norm, dim: Count, tokens: Count, size: Count) -> Count:
     """One norm over the stream: what it reads, 1 / sigma, and what the gain multiplies."""
     wide = largest(size, SINGLE)
     # LayerNorm multiplies with its gain before it rounds, RMSNorm after.
-    return _rms_norm(tokens, c.dim, size) + int(c.norm == "layer") * (wide - size) * tokens * c.dim
+    return _rms_norm(tokens, dim, size) + int(norm.kind == "layer") * (wide - size) * tokens * dim
+
+
+def _stream_norm(norm: arch.Norm | None, dim: Count, tokens: Count, size: Count) -> Count:
+    return 0 if norm is None else norm_bytes(norm, dim, tokens, size)
 
 
 def _rms_norm(rows: Count, width: Count, size: Count) -> Count:
@@ -144,22 +169,22 @@ def _rms_norm(rows: Count, width: Count, size: Count) -> Count:
 # --- attention --------------------------------------------------------------------------------
 
 
-def _widths(c: ModelConfig) -> tuple[Count, Count, Count]:
+def _widths(mixer: Known) -> tuple[Count, Count, Count]:
     """Of a head's query and key, of its value, and how many key/value heads there are."""
-    if c.latent is None:
-        return c.head_dim, c.head_dim, c.n_kv_heads
-    return c.latent.plain_dim + c.latent.rope_dim, c.latent.value_dim, c.n_heads
+    if isinstance(mixer, arch.Latent):
+        return mixer.plain_dim + mixer.rope_dim, mixer.value_dim, mixer.n_heads
+    return mixer.head_dim, mixer.value_width, mixer.n_kv_heads
 
 
-def _head_norms(c: ModelConfig, tokens: Count, size: Count) -> dict[str, Count]:
+def _head_norms(a: arch.Attention, tokens: Count, size: Count) -> dict[str, Count]:
     """RMSNorm over each head's query and key."""
-    rows = tokens * (c.n_heads + c.n_kv_heads)
-    return {"attention.head_norms": c.qk_norm * _rms_norm(rows, c.head_dim, size)}
+    rows = tokens * (a.n_heads + a.n_kv_heads)
+    normed = 0 if a.qk_norm is None else _rms_norm(rows, a.head_dim, size)
+    return {"attention.head_norms": normed}
 
 
-def _latents(c: ModelConfig, tokens: Count, size: Count) -> dict[str, Count]:
+def _latents(z: arch.Latent, tokens: Count, size: Count) -> dict[str, Count]:
     """Of latent attention: its norms, and the inputs of the products that expand again."""
-    z = c.latent
     down = 0
     if z.query_rank is not None:
         down = _rms_norm(tokens, z.query_rank, size) + tokens * z.query_rank * size
@@ -170,25 +195,25 @@ def _latents(c: ModelConfig, tokens: Count, size: Count) -> dict[str, Count]:
     }
 
 
-def _flash(c: ModelConfig, tokens: Count, size: Count) -> dict[str, Count]:
+def _flash(mixer: Known, tokens: Count, size: Count) -> dict[str, Count]:
     """Tiles are computed again: nothing is as long as the square of the text."""
-    key, value, groups = _widths(c)
-    average = tokens * c.n_heads * value * size
+    key, value, groups = _widths(mixer)
+    average = tokens * mixer.n_heads * value * size
     return {
-        "attention.query": tokens * c.n_heads * key * size,
+        "attention.query": tokens * mixer.n_heads * key * size,
         "attention.key": tokens * groups * key * size,
         "attention.value": tokens * groups * value * size,
         "attention.average": average,
-        "attention.lse": tokens * c.n_heads * largest(size, SINGLE),
+        "attention.lse": tokens * mixer.n_heads * largest(size, SINGLE),
         "attention.output": average,
     }
 
 
-def _formula(c: ModelConfig, batch: Count, seq: Count, size: Count) -> dict[str, Count]:
+def _formula(mixer: Known, batch: Count, seq: Count, size: Count) -> dict[str, Count]:
     """Every matrix between queries and keys; products take one key and value for each query."""
-    key, value, groups = _widths(c)
+    key, value, groups = _widths(mixer)
     tokens, wide = batch * seq, largest(size, SINGLE)
-    matrix, rows = tokens * c.n_heads * seq * wide, tokens * c.n_heads
+    matrix, rows = tokens * mixer.n_heads * seq * wide, tokens * mixer.n_heads
     return {
         "attention.query": rows * key * wide,
         "attention.key": rows * key * wide,
@@ -205,32 +230,28 @@ def _formula(c: ModelConfig, batch: Count, seq: Count, size: Count) -> dict[str,
 # --- feed-forward block -----------------------------------------------------------------------
 
 
-def _feed_forward(c: ModelConfig, units: Count, size: Count) -> dict[str, Count]:
+def _feed_forward(part: arch.FeedForward, units: Count, size: Count) -> dict[str, Count]:
     """Of all hidden units of all tokens; a gate's factors are kept in float32."""
-    wide = largest(size, SINGLE)
+    wide, mask = largest(size, SINGLE), MASK * int(part.activation == "relu")
     # Without a gate, a function that keeps nothing hands its input on to the next product.
     return {
-        "feed_forward.activation": units * (_KEPT[c.activation] * wide + _mask(c)),
-        "feed_forward.gate": c.gated * 2 * units * wide,
+        "feed_forward.activation": units * (_KEPT[part.activation] * wide + mask),
+        "feed_forward.gate": on(part.gated) * 2 * units * wide,
         "feed_forward.hidden": units * size,
     }
-
-
-def _mask(c: ModelConfig) -> int:
-    return MASK * int(c.activation == "relu")
 
 
 # --- the rule of thumb ------------------------------------------------------------------------
 
 
-def fused_activation_bytes(config: Any, batch: Count, seq: Count) -> Breakdown:
+def fused_activation_bytes(config: arch.ModelConfig, batch: Count, seq: Count) -> Breakdown:
     """What blocks with dropout keep in 16 bit where norm and GELU are one kernel each.
 
     For the classic block s b h (34 + 5 a s / h) bytes a layer, h = d and a = H: in units of s b h
 
         attention     2 input; 4 queries and keys; 2 values; 2 average; 1 mask of dropout;
                       5 a s / h: softmax 2, mask of dropout 1, its result 2
-        feed_forward  2 input; 8 before GELU; 8 behind it; 1 mask of dropout
+        feed_forward  2 input; 8 before GELU; 8 after it; 1 mask of dropout
         norms         4: the inputs of two
 
     `activation_bytes` differs: no dropout, so no masks; norms, GELU and softmax in several
@@ -243,45 +264,65 @@ def fused_activation_bytes(config: Any, batch: Count, seq: Count) -> Breakdown:
 
     Source: korthikanti2022activations
     """
-    c = as_decoder(config)
+    check_decoder(config)
     check_counts(1, batch=batch, seq=seq)
+    return Breakdown(
+        over_layers(config.stack.runs, lambda block: _fused(block, config.dim, batch, seq))
+    )
+
+
+def _fused(block: arch.Block, dim: Count, batch: Count, seq: Count) -> dict[str, Count]:
     tokens, half = batch * seq, 2
-    key, value, groups = _widths(c)
-    matrix, stream = tokens * c.n_heads * seq, tokens * c.dim
-    hidden = tokens * c.ffn_dim * half
-    layer = {
-        "norms": c.norms_per_block * stream * half,
+    mixer, part = known_parts(block)
+    key, value, groups = _widths(mixer)
+    stream, hidden = tokens * dim, tokens * part.ffn_dim * half
+    return {
+        "norms": sum(norms_of(block)) * stream * half,
         "attention.input": stream * half,
-        "attention.query": tokens * c.n_heads * key * half,
+        "attention.query": tokens * mixer.n_heads * key * half,
         "attention.key": tokens * groups * key * half,
         "attention.value": tokens * groups * value * half,
-        "attention.weights": matrix * (half + MASK + half),
-        "attention.output": tokens * c.n_heads * value * half,
+        "attention.weights": tokens * mixer.n_heads * seq * (half + MASK + half),
+        "attention.output": tokens * mixer.n_heads * value * half,
         "attention.dropout": stream * MASK,
-        "feed_forward.input": (c.norms_per_block - 1) * stream * half,
-        "feed_forward.activation": hidden * (1 + c.gated),
+        "feed_forward.input": int(block.order != "parallel, one norm") * stream * half,
+        "feed_forward.activation": hidden * (1 + on(part.gated)),
         "feed_forward.hidden": hidden,
         "feed_forward.dropout": stream * MASK,
     }
-    return Breakdown({name: c.n_layers * x for name, x in layer.items()})
 
 
 # --- what can be counted ----------------------------------------------------------------------
 
 
-def as_decoder(config: Any) -> ModelConfig:
-    """The configuration, if it is one whose activations are known.
+def known_parts(block: arch.Block) -> tuple[Known, arch.FeedForward]:
+    """The two parts of a block whose activations are known.
 
     Raises:
-        ValueError: another family, experts, an activation that is not in the library.
+        ValueError: a mixer with a state, a gate, sinks or a cap; experts, or no feed-forward block;
+            an activation that is not in the library.
     """
-    c = as_config(config)
-    if c.family != "decoder":
-        raise ValueError(f"family is {c.family!r}, expected 'decoder': what others keep is not "
-                         "counted here")  # fmt: skip
-    if c.experts is not None:
-        raise ValueError(f"experts are {c.experts}, expected None: what routing keeps depends on "
+    mixer, part = block.mixer, block.feed_forward
+    if not isinstance(mixer, arch.Attention | arch.Latent):
+        raise ValueError(f"mixer is {mixer!r}, expected Attention or Latent")
+    for name in ("gate", "sinks", "softcap"):
+        if getattr(mixer, name, None):
+            raise ValueError(f"{name} is {getattr(mixer, name)}, expected none: what it keeps is "
+                             "not counted here")  # fmt: skip
+    if isinstance(part, arch.Experts):
+        raise ValueError(f"experts are {part}, expected None: what routing keeps depends on "
                          "where tokens go")  # fmt: skip
-    if c.activation not in _KEPT:
-        raise ValueError(f"activation is {c.activation!r}, expected one of {', '.join(_KEPT)}")
-    return c
+    if part is None or part.clamp is not None or part.activation not in _KEPT:
+        found = part and part.activation
+        raise ValueError(f"activation is {found!r}, expected one of {', '.join(_KEPT)}, no clamp")
+    return mixer, part
+
+
+def check_decoder(config: arch.ModelConfig) -> None:
+    """ValueError for a model of which it is not known what autograd keeps."""
+    check_config(config)
+    if config.family != "decoder":
+        raise ValueError(f"family is {config.family!r}, expected 'decoder': what others keep is "
+                         "not counted here")  # fmt: skip
+    for block, _, _ in arch.kinds(config.stack.runs):
+        known_parts(block)

@@ -2,10 +2,15 @@
 
 from typing import Any, get_args
 
-import sympy
-
-from llmlib.model_cards import ModelConfig
+import llmlib.architecture as arch
 from llmlib.sizes import check_sizes
+
+
+def check_config(config: Any) -> None:
+    """TypeError for what is no description of a model."""
+    if not isinstance(config, arch.ModelConfig):
+        raise TypeError(f"config is a {type(config).__name__}, expected a ModelConfig of "
+                        "llmlib.architecture, such as a card's .config")  # fmt: skip
 
 
 def check_choices(**choices: tuple[Any, Any]) -> None:
@@ -23,15 +28,15 @@ def check_choices(**choices: tuple[Any, Any]) -> None:
 def check_counts(least: int, **counts: Any) -> None:
     """`check_sizes` for those that are no formulas; sympy's own numbers are none."""
     for name, count in counts.items():
-        if isinstance(count, sympy.Expr) and not count.is_number:
-            continue
-        check_sizes(least, **{name: int(count) if isinstance(count, sympy.Integer) else count})
+        if not arch.is_letter(count):
+            whole = int(count) if getattr(count, "is_Integer", False) else count
+            check_sizes(least, **{name: whole})
 
 
-def check_past(c: ModelConfig, past: Any) -> None:
+def check_past(config: arch.ModelConfig, past: Any) -> None:
     """TypeError, ValueError for what no cache can hold, or an encoder's, which has none."""
     check_counts(0, past=past)
-    if c.family == "encoder" and past != 0:
+    if config.family == "encoder" and past != 0:
         raise ValueError(f"past is {past}, expected 0: an encoder keeps no cache")
 
 

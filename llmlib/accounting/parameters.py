@@ -1,119 +1,180 @@
 """How many numbers a model stores, component by component.
 
 The module reads as the forward pass runs: what stands before the blocks, attention, the
-feed-forward block, what stands behind. Everything is plain arithmetic, so that letters pass
-through it as numbers do; switches are 0 or 1.
+feed-forward block, what stands after them. Everything is plain arithmetic, so that letters pass
+through it as numbers do.
 """
 
-from typing import Any
+from typing import assert_never
 
+import llmlib.architecture as arch
+from llmlib.accounting.arithmetic import on
 from llmlib.accounting.breakdown import Breakdown, Count
-from llmlib.accounting.config import as_config
-from llmlib.model_cards import ModelConfig
+from llmlib.accounting.checks import check_config
+from llmlib.accounting.layers import Runs, all_runs, mixer_group, named, norms_of, over_layers
 
 
-def parameters(config: Any, *, active: bool = False) -> Breakdown:
-    """The numbers that a model stores, by component; a tied head is counted once.
+def parameters(config: arch.ModelConfig, *, active: bool = False) -> Breakdown:
+    """The numbers that a model stores, by component; a shared matrix is counted once.
 
     A classic block has 4 d² + 4 d in attention, 8 d² + 5 d in the feed-forward block and 4 d in
     two norms; see the chapter "parameters" for the others.
 
     Args:
-        config: a `ModelConfig` (decoder, encoder or encoder-decoder) or a `DecoderConfig`; sizes
-            may be sympy letters.
+        config: a model, such as a card's; sizes may be sympy letters.
         active: of a mixture of experts only those that a token passes through.
 
     Raises:
-        TypeError, ValueError: sizes that are no positive integers, or that do not divide.
+        TypeError: what is no description of a model.
 
     Source: vaswani2017attention
     """
-    c = as_config(config)
-    stacks = n_stacks(c)
-    # Cross-attention, in the second stack alone, has a norm of its own.
-    norms = stacks * c.n_layers * c.norms_per_block + (stacks - 1) * c.n_layers
+    check_config(config)
+    d, matrix = config.dim, config.vocab_size * config.dim
+    stacks = [one for one in (config.source, config.stack) if one is not None]
     counts = {
-        "embedding": c.vocab_size * c.dim,
-        "positions": stacks * _positions(c),
-        "segments": c.segments * c.dim,
-        "embedding_norm": c.embedding_norm * stacks * norm_parameters(c),
+        "embedding": matrix,
+        "positions": sum(position_parameters(one, d) for one in stacks),
+        "segments": config.segments * d,
+        "embedding_norm": sum(norm_parameters(one.first_norm, d) for one in stacks),
+        **layer_parameters(all_runs(config), d, active),
+        "final_norm": sum(norm_parameters(one.last_norm, d) for one in stacks),
+        "pooler": d * d + d if config.head == "pooler" else 0,
     }
-    attention = attention_parameters(c).items()
-    counts |= {f"attention.{name}": stacks * c.n_layers * x for name, x in attention}
-    if c.family == "encoder-decoder":
-        counts |= {f"cross_attention.{name}": c.n_layers * x for name, x in attention}
-    counts |= {f"feed_forward.{name}": x for name, x in _feed_forwards(c, stacks, active).items()}
-    counts["norms"] = norms * norm_parameters(c)
-    # A post-norm block ends with a norm: one more would find nothing left to do.
-    counts["final_norm"] = (c.norm_position == "pre") * stacks * norm_parameters(c)
-    counts["pooler"] = c.pooler * (c.dim * c.dim + c.dim)
-    counts["head"] = 0 if c.family == "encoder" else (1 - c.tied) * c.vocab_size * c.dim
-    return Breakdown(counts, keep=() if c.family == "encoder" else ("head",))
+    if config.head == "tokens":
+        return Breakdown(counts | {"head": (1 - on(config.tied)) * matrix}, keep=("head",))
+    return Breakdown(counts)
 
 
-def n_stacks(c: ModelConfig) -> int:
-    """An encoder-decoder has two."""
-    return 2 if c.family == "encoder-decoder" else 1
+def layer_parameters(runs: Runs, dim: Count, active: bool = False) -> dict[str, Count]:
+    """Of all blocks of some runs, those of their mixers first."""
+
+    def mixer(block: arch.Block) -> dict[str, Count]:
+        return named(mixer_group(block.mixer), mixer_parameters(block.mixer, dim))
+
+    def cross(block: arch.Block) -> dict[str, Count]:
+        found = {} if block.cross is None else mixer_parameters(block.cross, dim)
+        return named("cross_attention", found)
+
+    def feed_forward(block: arch.Block) -> dict[str, Count]:
+        return named("feed_forward", feed_forward_parameters(block.feed_forward, dim, active))
+
+    def norms(block: arch.Block) -> dict[str, Count]:
+        return {"norms": sum(norms_of(block)) * norm_parameters(block.norm, dim)}
+
+    found: dict[str, Count] = {}
+    for part in (mixer, cross, feed_forward, norms):
+        found |= over_layers(runs, part, own=True)
+    return found
 
 
-def norm_parameters(c: ModelConfig) -> Count:
-    """A gain for each feature and, with a bias, a shift."""
-    return c.dim * (1 + c.norm_bias)
+# --- before and after the blocks --------------------------------------------------------------
 
 
-def _positions(c: ModelConfig) -> Count:
+def position_parameters(stack: arch.Stack, dim: Count) -> Count:
     """What a stack stores about positions: a row each, or T5's table of buckets by heads."""
-    if c.position == "learned":
-        return c.position_rows * c.dim
-    return c.relative_buckets * c.n_heads if c.position == "relative_bias" else 0
+    match stack.positions:
+        case arch.Learned(rows):
+            return rows * dim
+        case arch.Buckets(n_heads, n_buckets):
+            return n_buckets * n_heads
+        case arch.Sinusoidal() | None:
+            return 0
+        case _:
+            assert_never(stack.positions)
 
 
-def attention_parameters(c: ModelConfig) -> dict[str, Count]:
-    """One attention: a weight for each input and output feature, a bias for each output."""
-    if c.latent is not None:
-        return _latent_attention(c)
-    heads, groups = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+def norm_parameters(norm: arch.Norm | None, width: Count) -> Count:
+    """A gain for each feature and, with a bias, a shift."""
+    return 0 if norm is None else width * (1 + on(norm.bias))
+
+
+# --- one block --------------------------------------------------------------------------------
+
+
+def mixer_parameters(mixer: arch.Mixer, dim: Count) -> dict[str, Count]:
+    """One mixer: a weight for each input and output feature, a bias for each output."""
+    match mixer:
+        case arch.Attention():
+            return attention_parameters(mixer, dim)
+        case arch.Latent():
+            return _latent_attention(mixer, dim)
+        case arch.GatedDelta():
+            return _gated_delta(mixer, dim)
+        case _:
+            assert_never(mixer)
+
+
+def attention_parameters(a: arch.Attention, dim: Count) -> dict[str, Count]:
+    """Four projections; norms of heads, a gate and a logit for each head where there are any."""
+    heads, groups = a.n_heads * a.head_dim, a.n_kv_heads * a.head_dim
+    averages, values = a.n_heads * a.value_width, a.n_kv_heads * a.value_width
+    bias, per_head = on(a.qkv_bias), a.qk_norm_over == "head"
+    normed = (a.head_dim, a.head_dim) if per_head else (heads, groups)
     return {
-        "query": c.dim * heads + c.qkv_bias * heads,
-        "key": c.dim * groups + c.qkv_bias * groups,
-        "value": c.dim * groups + c.qkv_bias * groups,
-        "head_norms": c.qk_norm * 2 * c.head_dim,
-        "output": heads * c.dim + c.out_bias * c.dim,
+        "query": dim * heads + bias * heads,
+        "key": dim * groups + bias * groups,
+        "value": dim * values + bias * values,
+        "head_norms": sum(norm_parameters(a.qk_norm, width) for width in normed),
+        "gate": on(a.gate) * dim * averages,
+        "sinks": on(a.sinks) * a.n_heads,
+        "output": averages * dim + on(a.out_bias) * dim,
     }
 
 
-def _latent_attention(c: ModelConfig) -> dict[str, Count]:
+def _latent_attention(z: arch.Latent, dim: Count) -> dict[str, Count]:
     """What compresses a token to its latent, and what expands the latent for every head."""
-    z, H, d = c.latent, c.n_heads, c.dim
-    down = 0 if z.query_rank is None else d * z.query_rank + c.qkv_bias * z.query_rank
+    H, bias, rank = z.n_heads, on(z.qkv_bias), z.query_rank
+    norms = norm_parameters(z.norm, z.kv_rank)
     return {
-        "query_down": down,
-        "query": (d if z.query_rank is None else z.query_rank) * H * (z.plain_dim + z.rope_dim),
-        "latent": d * z.kv_rank + c.qkv_bias * z.kv_rank,
-        "rope_key": d * z.rope_dim + c.qkv_bias * z.rope_dim,
-        "latent_norms": z.kv_rank + (0 if z.query_rank is None else z.query_rank),
+        "query_down": 0 if rank is None else dim * rank + bias * rank,
+        "query": (dim if rank is None else rank) * H * (z.plain_dim + z.rope_dim),
+        "latent": dim * z.kv_rank + bias * z.kv_rank,
+        "rope_key": dim * z.rope_dim + bias * z.rope_dim,
+        "latent_norms": norms + (0 if rank is None else norm_parameters(z.norm, rank)),
         "key_up": z.kv_rank * H * z.plain_dim,
         "value_up": z.kv_rank * H * z.value_dim,
-        "output": H * z.value_dim * d + c.out_bias * d,
+        "output": H * z.value_dim * dim + on(z.out_bias) * dim,
     }
 
 
-def feed_forward_parameters(c: ModelConfig, width: Count) -> dict[str, Count]:
-    """One block of a hidden width: up and down, and beside up a gate."""
-    up = c.dim * width + c.ffn_bias * width
-    return {"gate": c.gated * up, "up": up, "down": width * c.dim + c.ffn_bias * c.dim}
+def _gated_delta(m: arch.GatedDelta, dim: Count) -> dict[str, Count]:
+    """Projections, a short convolution over them, and two rates for each head: to keep, to write.
 
-
-def _feed_forwards(c: ModelConfig, stacks: int, active: bool) -> dict[str, Count]:
-    """Those of all layers; experts, where there are any, in all but the first few."""
-    dense = feed_forward_parameters(c, c.ffn_dim)
-    if c.experts is None:
-        return {name: stacks * c.n_layers * x for name, x in dense.items()}
-    e = c.experts
-    one, layers = sum(feed_forward_parameters(c, e.ffn_dim).values()), c.n_layers - e.n_dense_layers
+    A rate has a column of a projection; that of keeping has a bias and a factor too.
+    """
+    keys, values = m.n_key_heads * m.key_dim, m.n_value_heads * m.value_dim
     return {
-        **{name: e.n_dense_layers * x for name, x in dense.items()},
-        "router": layers * c.dim * e.n_experts,
-        "experts": layers * (e.n_active if active else e.n_experts) * one,
-        "shared_experts": layers * e.n_shared * one,
+        "query": dim * keys,
+        "key": dim * keys,
+        "value": dim * values,
+        "gate": dim * values,
+        "rates": 2 * (dim * m.n_value_heads + m.n_value_heads),
+        "convolution": m.conv * (2 * keys + values),
+        "norm": m.value_dim,
+        "output": values * dim,
     }
+
+
+def feed_forward_parameters(
+    part: arch.FeedForward | arch.Experts | None, dim: Count, active: bool = False
+) -> dict[str, Count]:
+    """One block: up and down, and beside up a gate; or a router and the experts."""
+    match part:
+        case None:
+            return {}
+        case arch.FeedForward(ffn_dim=width):
+            bias = on(part.bias)
+            up = dim * width + bias * width
+            return {"gate": on(part.gated) * up, "up": up, "down": width * dim + bias * dim}
+        case arch.Experts():
+            one = sum(feed_forward_parameters(part.expert, dim).values())
+            bias = on(part.router.bias)
+            return {
+                "router": dim * part.n_experts + bias * part.n_experts,
+                "experts": (part.n_active if active else part.n_experts) * one,
+                "shared_experts": part.n_shared * one,
+                "shared_gate": on(part.shared_gate) * dim,
+            }
+        case _:
+            assert_never(part)

@@ -5,30 +5,30 @@ moments that can be the fullest and what is held at each.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
-import sympy
-
+import llmlib.architecture as arch
 from llmlib.accounting.activations import (
     SINGLE,
     AttentionKind,
-    as_decoder,
     block_bytes,
+    check_decoder,
+    known_parts,
     norm_bytes,
     outside_bytes,
 )
+from llmlib.accounting.arithmetic import is_number, largest, on
 from llmlib.accounting.breakdown import Breakdown, Count
 from llmlib.accounting.checks import check_choices, check_counts
-from llmlib.accounting.letters import is_number, largest
-from llmlib.accounting.parameters import norm_parameters, parameters
-from llmlib.model_cards import ModelConfig
+from llmlib.accounting.layers import norms_of
+from llmlib.accounting.parameters import layer_parameters, norm_parameters, parameters
 
 Precision = Literal["float32", "mixed"]
 Optimizer = Literal["adamw", "sgd"]
 
 
 def training_bytes(
-    config: Any,
+    config: arch.ModelConfig,
     batch: Count,
     seq: Count,
     *,
@@ -46,8 +46,7 @@ def training_bytes(
     "weights" and "optimizer" are followed by "step", the maximum of the rest over the moments.
 
     Args:
-        config: a `DecoderConfig`, or a `ModelConfig` of a decoder without experts; sizes may be
-            letters.
+        config: as for `activation_bytes`; sizes may be letters.
         batch: b, texts in one backward pass.
         seq: s, tokens of each.
         precision: all in "float32", or "mixed": weights, gradients and activations in 16 bit, a
@@ -69,11 +68,11 @@ def training_bytes(
     always = {name: moments["loss"][name] for name in ("weights", "optimizer")}
     rest = [moment.total - sum(always.values()) for moment in moments.values()]
     # Not evaluated: to compare formulas with each other takes seconds, and decides little.
-    return Breakdown(always | {"step": sympy.Max(*rest, evaluate=False)})
+    return Breakdown(always | {"step": largest(*rest, evaluate=False)})
 
 
 def training_moments(
-    config: Any,
+    config: arch.ModelConfig,
     batch: Count,
     seq: Count,
     *,
@@ -109,24 +108,30 @@ def training_moments(
 
     Args, Raises: as `training_bytes`.
     """
-    c = as_decoder(config)
+    check_decoder(config)
     check_counts(1, batch=batch, seq=seq)
     check_choices(
         precision=(precision, Precision), optimizer=(optimizer, Optimizer),
         attention=(attention, AttentionKind),
     )  # fmt: skip
-    size, fixed = _states(parameters(c).total, precision, optimizer)
-    step = _Step(c, batch, seq, size, attention, checkpointing)
+    size, fixed = _states(parameters(config).total, precision, optimizer)
+    step = _Step(config, batch, seq, size, attention, checkpointing)
+    first, last = _end(config.stack.runs[0], 0), _end(config.stack.runs[-1], -1)
     found = {
         "loss": step.loss(),
-        "last_layer.feed_forward": step.feed_forward(c.n_layers),
-        "last_layer.attention": step.attention(c.n_layers),
-        "first_layer.feed_forward": step.feed_forward(1),
-        "first_layer.attention": step.attention(1),
+        "last_layer.feed_forward": step.feed_forward(last, is_last=True),
+        "last_layer.attention": step.attention(last, is_last=True),
+        "first_layer.feed_forward": step.feed_forward(first, is_last=False),
+        "first_layer.attention": step.attention(first, is_last=False),
         "end": step.end(),
     }
     kept = ("weights", "optimizer", "gradients")
     return {name: Breakdown(fixed | moment, keep=kept) for name, moment in found.items()}
+
+
+def _end(part: arch.Block | arch.Run, at: int) -> arch.Block:
+    """The first block of a run, or its last."""
+    return part if isinstance(part, arch.Block) else _end(part.parts[at], at)
 
 
 def _states(n: Count, precision: str, optimizer: str) -> tuple[int, dict[str, Count]]:
@@ -141,7 +146,7 @@ def _states(n: Count, precision: str, optimizer: str) -> tuple[int, dict[str, Co
 class _Step:
     """Gradients, activations and temporary tensors at the moments of a step."""
 
-    c: ModelConfig
+    config: arch.ModelConfig
     batch: Count
     seq: Count
     size: int
@@ -149,79 +154,85 @@ class _Step:
     checkpointing: bool
 
     def loss(self) -> dict[str, Count]:
-        stored = self.c.n_layers * self._stored()
+        blocks = arch.kinds(self.config.stack.runs)
+        stored = sum(times * self._stored(block) for block, times, _ in blocks)
         return {
             "gradients": 0,
-            "activations": stored + self._before() + self._behind(),
-            "temporary": 2 * self.tokens * self.c.vocab_size * self.size,
+            "activations": stored + self._before() + self._after(),
+            "temporary": 2 * self.tokens * self.config.vocab_size * self.size,
         }
 
-    def feed_forward(self, layer: Count) -> dict[str, Count]:
-        """The backward pass is in the feed-forward block of a layer, counted from 1."""
-        hidden = 2 * self.tokens * self.c.ffn_dim * largest(self.size, SINGLE)
+    def feed_forward(self, block: arch.Block, *, is_last: bool) -> dict[str, Count]:
+        """The backward pass is in the feed-forward block of the first layer or the last."""
+        width = known_parts(block)[1].ffn_dim
         return {
-            "gradients": self._gradients(layer),
-            "activations": self._activations(layer),
-            "temporary": self._stream() + hidden,
+            "gradients": self._gradients(block, is_last),
+            "activations": self._activations(block, is_last),
+            "temporary": self._stream() + 2 * self.tokens * width * largest(self.size, SINGLE),
         }
 
-    def attention(self, layer: Count) -> dict[str, Count]:
-        """The backward pass is in the attention of a layer, counted from 1."""
-        ffn, two = parameters(self._one_layer())["feed_forward"], self.c.norms_per_block - 1
-        norm = norm_bytes(self.c, self.tokens, self.size)
-        inside = self._block()
-        gone = inside["feed_forward"] + two * norm
+    def attention(self, block: arch.Block, *, is_last: bool) -> dict[str, Count]:
+        """The backward pass is in the attention of the first layer or the last."""
+        dim, inside = self.config.dim, self._block(block)
+        ffn = Breakdown(layer_parameters((block,), dim))["feed_forward"]
+        done = norms_of(block)[2]  # norms of the feed-forward block
+        gone = inside["feed_forward"] + done * norm_bytes(block.norm, dim, self.tokens, self.size)
         if self.kind == "flash":
             new = inside["attention.query"] + inside["attention.key"] + inside["attention.value"]
         else:
             new, gone = 6 * inside["attention.weights"], gone + inside["attention.weights"]
+        there = self.size * (ffn + done * norm_parameters(block.norm, dim))
         return {
-            "gradients": self._gradients(layer) + self.size * (ffn + two * norm_parameters(self.c)),
-            "activations": self._activations(layer) - gone,
+            "gradients": self._gradients(block, is_last) + there,
+            "activations": self._activations(block, is_last) - gone,
             "temporary": self._stream() + new,
         }
 
     def end(self) -> dict[str, Count]:
-        matrix = self.c.vocab_size * self.c.dim
+        matrix = self.config.vocab_size * self.config.dim
         return {
-            "gradients": self.size * parameters(self.c).total,
-            "temporary": 2 * self.size * self.c.tied * matrix,
+            "gradients": self.size * parameters(self.config).total,
+            "temporary": 2 * self.size * on(self.config.tied) * matrix,
         }
 
     @property
     def tokens(self) -> Count:
         return self.batch * self.seq
 
-    def _one_layer(self) -> ModelConfig:
-        return dataclasses.replace(self.c, n_layers=1)
-
-    def _block(self) -> Breakdown:
-        return block_bytes(self.c, self.batch, self.seq, self.size, self.kind)
+    def _block(self, block: arch.Block) -> Breakdown:
+        return block_bytes(block, self.config.dim, self.batch, self.seq, self.size, self.kind)
 
     def _stream(self) -> Count:
-        return self.tokens * self.c.dim * self.size
+        return self.tokens * self.config.dim * self.size
 
-    def _stored(self) -> Count:
-        return self._stream() if self.checkpointing else self._block().total
+    def _stored(self, block: arch.Block) -> Count:
+        return self._stream() if self.checkpointing else self._block(block).total
 
-    def _activations(self, layer: Count) -> Count:
-        again = self._block().total if self.checkpointing else 0
-        return layer * self._stored() + again + self._before()
+    def _activations(self, block: arch.Block, is_last: bool) -> Count:
+        """Of the layers up to this one, and of this one again if it has to be computed again."""
+        again = self._block(block).total if self.checkpointing else 0
+        kinds = arch.kinds(self.config.stack.runs) if is_last else [(block, 1, 1)]
+        stored = sum(times * self._stored(one) for one, times, _ in kinds)
+        return stored + again + self._before()
 
-    def _gradients(self, layer: Count) -> Count:
-        """Of the head, the last norm and the layers behind this one."""
-        one = parameters(self._one_layer())
-        block = one["attention"] + one["feed_forward"] + one["norms"]
-        behind = self.c.vocab_size * self.c.dim + one.get("final_norm", 0)
-        return self.size * (behind + (self.c.n_layers - layer) * block)
+    def _gradients(self, block: arch.Block, is_last: bool) -> Count:
+        """Of the head, the last norm and the layers after this one."""
+        dim, last_norm = self.config.dim, self.config.stack.last_norm
+        after = self.config.vocab_size * dim + norm_parameters(last_norm, dim)
+        layers: Count = 0
+        for one, _, own in [] if is_last else arch.kinds(self.config.stack.runs):
+            weights = Breakdown(layer_parameters((one,), dim)).groups()
+            others, block = (own - 1, None) if one == block else (own, block)  # type: ignore
+            layers += others * (weights["attention"] + weights["feed_forward"] + weights["norms"])
+        return self.size * (after + layers)
 
-    def _outside(self, behind: bool) -> Count:
-        kept = outside_bytes(self.c, self.batch, self.seq, self.size, self.kind)
-        names = ("final_norm", "head", "loss")
-        return sum(x for name, x in kept.items() if name.startswith(names) == behind)
+    def _outside(self) -> tuple[Count, Count]:
+        found = outside_bytes(self.config, self.batch, self.seq, self.size, self.kind)
+        before, after = (sum(part.values()) for part in found)
+        return before, after
 
     def _before(self) -> Count:
-        return self._outside(behind=False)
+        return self._outside()[0]
 
-    def _behind(self) -> Count:
-        return self._outside(behind=True)
+    def _after(self) -> Count:
+        return self._outside()[1]

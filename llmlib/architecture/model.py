@@ -165,7 +165,7 @@ def layers(parts: tuple[Block | Run, ...]) -> list[Block]:
     return found
 
 
-def changed(part: Any, kind: type, **values: Any) -> Any:
+def changed(part: Any, kind: type, /, **values: Any) -> Any:
     """The description with these values in every part of one kind, wherever it stands.
 
     `changed(config, Attention, window=None)` is the model without its windows.

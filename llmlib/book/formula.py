@@ -12,11 +12,7 @@ import sympy
 from IPython.display import HTML, Latex, display
 from sympy.printing.latex import LatexPrinter
 
-_FACTORS = (
-    *("b", "s", "p", "s_src", "W", "L", "V", "n_ctx", "E", "k", "E_shared", "d", "r_q", "r"),
-    *("H", "G", "d_head", "d_plain", "d_rope", "d_value", "d_ff", "d_expert", "L_dense"),
-)
-"""How the letters of a product stand: counts, then widths. Others follow by the alphabet."""
+from llmlib.accounting.letters import place
 
 
 class _Printer(LatexPrinter):
@@ -58,10 +54,9 @@ class _Printer(LatexPrinter):
 
 
 def _place(factor: Any) -> tuple[int, int, str]:
-    """Sums behind powers of letters; letters as _FACTORS has them."""
+    """Sums after powers of letters; letters as the alphabet places them, others by their name."""
     base = factor.as_base_exp()[0]
-    known = _FACTORS.index(str(base)) if str(base) in _FACTORS else len(_FACTORS)
-    return bool(base.is_Add), known, str(base)
+    return bool(base.is_Add), place(str(base)), str(base)
 
 
 def _by_degree(expr: Any) -> list[Any]:

@@ -8,25 +8,30 @@ model or count its parameters by a formula.
 import difflib
 
 from llmlib.model_cards.big_decoders import BIG_DECODER_CARDS
-from llmlib.model_cards.config import Experts, ModelCard, ModelConfig, like, size_as_number
+from llmlib.model_cards.card import ModelCard, size_as_number
 from llmlib.model_cards.deepseek import DEEPSEEK_CARDS
 from llmlib.model_cards.encoder_decoders import ENCODER_DECODER_CARDS
 from llmlib.model_cards.encoders import ENCODER_CARDS
+from llmlib.model_cards.falcon import FALCON_CARDS
 from llmlib.model_cards.gemma import GEMMA_CARDS
 from llmlib.model_cards.gpt import GPT_CARDS
+from llmlib.model_cards.gpt_oss import GPT_OSS_CARDS
+from llmlib.model_cards.kept_layer_norm import LAYER_NORM_CARDS
 from llmlib.model_cards.llama import LLAMA_CARDS
 from llmlib.model_cards.mistral import MISTRAL_CARDS
+from llmlib.model_cards.olmo import OLMO_CARDS
+from llmlib.model_cards.pythia import PYTHIA_CARDS
 from llmlib.model_cards.qwen import QWEN_CARDS
+from llmlib.model_cards.qwen_next import QWEN_NEXT_CARDS
+from llmlib.model_cards.relatives import RELATIVE_CARDS
 from llmlib.model_cards.smollm import SMOLLM_CARDS
+from llmlib.model_cards.starcoder import STARCODER_CARDS
 
 __all__ = [
     "CARDS",
     "MILESTONES",
-    "Experts",
     "ModelCard",
-    "ModelConfig",
     "card",
-    "like",
     "size_as_number",
 ]
 
@@ -35,12 +40,20 @@ _ALL = [
     *ENCODER_CARDS,
     *ENCODER_DECODER_CARDS,
     *BIG_DECODER_CARDS,
+    *PYTHIA_CARDS,
     *LLAMA_CARDS,
+    *FALCON_CARDS,
+    *STARCODER_CARDS,
     *MISTRAL_CARDS,
     *QWEN_CARDS,
     *GEMMA_CARDS,
     *SMOLLM_CARDS,
     *DEEPSEEK_CARDS,
+    *LAYER_NORM_CARDS,
+    *OLMO_CARDS,
+    *RELATIVE_CARDS,
+    *GPT_OSS_CARDS,
+    *QWEN_NEXT_CARDS,
 ]
 CARDS: dict[str, ModelCard] = {
     one.name: one for one in sorted(_ALL, key=lambda one: (one.year, one.published_parameters))

@@ -1,35 +1,26 @@
 """PanGu-alpha, PaLM and BLOOM: what was changed in GPT-3's design as it grew."""
 
-from llmlib.model_cards.config import ModelCard, ModelConfig, like, size_as_number
-from llmlib.model_cards.gpt import GPT2, wider
+import llmlib.architecture as arch
+from llmlib.model_cards.card import ModelCard, all_alike, size_as_number
+from llmlib.model_cards.gpt import classic_block, gpt
 
-PALM = ModelConfig(
-    dim=4096,
-    n_layers=32,
-    n_heads=16,
-    n_kv_heads=1,
-    head_dim=256,
-    ffn_dim=16384,
-    vocab_size=256_000,
-    context=2048,
-    norm="layer",
-    norm_position="pre",
-    norm_bias=False,
-    norms_per_block=1,
-    activation="swish",
-    gated=True,
-    bias=False,
-    position="rope",
-    rope_base=10_000.0,
-    tied=True,
-)
-BLOOM = like(
-    GPT2,
-    vocab_size=250_880,
-    context=2048,
-    position="alibi",
-    embedding_norm=True,
-)
+
+def palm(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
+    """A PaLM: parallel blocks with one norm, one key/value head, SwiGLU, no biases."""
+    block = arch.Block(
+        arch.Attention(n_heads, 1, 256, arch.Rope()),
+        arch.FeedForward(4 * dim),
+        arch.Norm("layer", 1e-5),
+        order="parallel, one norm",
+    )
+    return arch.ModelConfig(dim, 256_000, 2048, all_alike(n_layers, block), tied=True)
+
+
+def bloom(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
+    """A BLOOM: ALiBi, and a norm after the embedding."""
+    block = arch.changed(classic_block(dim, n_heads), arch.Attention, alibi=True)
+    stack = all_alike(n_layers, block, first_norm=arch.LAYER)
+    return arch.ModelConfig(dim, 250_880, 2048, stack, tied=True)
 
 
 def _palm(
@@ -45,7 +36,7 @@ def _palm(
     return ModelCard(
         name=f"PaLM-{size}",
         year=2022,
-        config=like(PALM, dim=dim, n_layers=n_layers, n_heads=n_heads, ffn_dim=4 * dim),
+        config=palm(dim, n_layers, n_heads),
         published_parameters=round(size_as_number(quoted)),
         quoted=quoted,
         source="chowdhery2022palm",
@@ -60,7 +51,7 @@ BIG_DECODER_CARDS = [
         name="PanGu-alpha-200B",
         year=2021,
         # Two tables of 1,024 rows: the last layer takes its queries from one of its own.
-        config=wider(GPT2, 16384, 64, 128, vocab_size=40_000, position_rows=2 * 1024),
+        config=gpt(16384, 64, 128, vocab_size=40_000, rows=2 * 1024),
         published_parameters=207_000_000_000,
         quoted="207.0B",
         source="zeng2021pangu",
@@ -102,7 +93,7 @@ BIG_DECODER_CARDS = [
     ModelCard(
         name="BLOOM-560M",
         year=2022,
-        config=wider(BLOOM, 1024, 24, 16),
+        config=bloom(1024, 24, 16),
         published_parameters=559_214_592,
         quoted="559M",
         source="bigscience2022bloom",
@@ -112,13 +103,13 @@ BIG_DECODER_CARDS = [
     ModelCard(
         name="BLOOM-176B",
         year=2022,
-        config=wider(BLOOM, 14336, 70, 112),
+        config=bloom(14336, 70, 112),
         published_parameters=176_247_271_424,
         quoted="176B",
         source="bigscience2022bloom",
         training_tokens=366e9,
         note=(
-            "ALiBi stores no positions; a norm stands behind the embedding. 25 billion of the 341 "
+            "ALiBi stores no positions; a norm stands after the embedding. 25 billion of the 341 "
             "billion tokens of text were read twice."
         ),
     ),

@@ -1,45 +1,47 @@
 """T5 and BART: an encoder that reads, a decoder that writes and looks across."""
 
-from llmlib.model_cards.config import ModelCard, ModelConfig, like
-from llmlib.model_cards.gpt import GPT2, wider
+import dataclasses
 
-T5 = ModelConfig(
-    dim=512,
-    n_layers=6,
-    n_heads=8,
-    n_kv_heads=8,
-    head_dim=64,
-    ffn_dim=2048,
-    vocab_size=32128,
-    context=512,
-    norm="rms",
-    norm_position="pre",
-    activation="relu",
-    gated=False,
-    bias=False,
-    position="relative_bias",
-    tied=True,
-    norm_eps=1e-6,
-    family="encoder-decoder",
-)
-# Two rows of each position table lie before the first position, left over from padding.
-BART = like(
-    GPT2,
-    n_layers=6,
-    vocab_size=50265,
-    context=1024,
-    position_rows=1026,
-    norm_position="post",
-    activation="gelu",
-    family="encoder-decoder",
-    embedding_norm=True,
-)
+import llmlib.architecture as arch
+from llmlib.model_cards.card import ModelCard, all_alike
+from llmlib.model_cards.gpt import classic_attention, classic_block
+
+
+def t5(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
+    """A T5, both stacks of the same depth: scores are not scaled, positions are a bias on them."""
+    attention = arch.Attention(n_heads, n_heads, dim // n_heads, scale=1.0)
+    encoder = arch.Block(attention, arch.FeedForward(4 * dim, "relu", gated=False))
+    decoder = dataclasses.replace(encoder, cross=attention)
+    table = arch.Buckets(n_heads)
+    return arch.ModelConfig(
+        dim, 32_128, 512,
+        all_alike(n_layers, decoder, positions=table),
+        all_alike(n_layers, encoder, positions=table, causal=False),
+        tied=True,
+    )  # fmt: skip
+
+
+def bart(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
+    """A BART, both stacks of the same depth.
+
+    Two rows of each position table lie before the first position, left over from padding.
+    """
+    encoder = classic_block(dim, n_heads, activation="gelu", norms="post")
+    decoder = dataclasses.replace(encoder, cross=classic_attention(dim, n_heads))
+    rows = arch.Learned(1026)
+    return arch.ModelConfig(
+        dim, 50_265, 1024,
+        all_alike(n_layers, decoder, positions=rows, first_norm=arch.LAYER),
+        all_alike(n_layers, encoder, positions=rows, first_norm=arch.LAYER, causal=False),
+        tied=True,
+    )  # fmt: skip
+
 
 ENCODER_DECODER_CARDS = [
     ModelCard(
         name="T5-small",
         year=2019,
-        config=T5,
+        config=t5(512, 6, 8),
         published_parameters=60_506_624,
         quoted="60M",
         source="raffel2020t5",
@@ -49,7 +51,7 @@ ENCODER_DECODER_CARDS = [
     ModelCard(
         name="T5-base",
         year=2019,
-        config=wider(T5, 768, 12, 12),
+        config=t5(768, 12, 12),
         published_parameters=222_903_552,
         quoted="220M",
         source="raffel2020t5",
@@ -60,7 +62,7 @@ ENCODER_DECODER_CARDS = [
     ModelCard(
         name="T5-large",
         year=2019,
-        config=wider(T5, 1024, 24, 16),
+        config=t5(1024, 24, 16),
         published_parameters=737_668_096,
         quoted="770M",
         source="raffel2020t5",
@@ -73,7 +75,7 @@ ENCODER_DECODER_CARDS = [
     ModelCard(
         name="BART-base",
         year=2019,
-        config=BART,
+        config=bart(768, 6, 12),
         published_parameters=139_420_416,
         quoted="140M",
         source="lewis2020bart",
@@ -82,7 +84,7 @@ ENCODER_DECODER_CARDS = [
     ModelCard(
         name="BART-large",
         year=2019,
-        config=wider(BART, 1024, 12, 16),
+        config=bart(1024, 12, 16),
         published_parameters=406_291_456,
         quoted="400M",
         source="lewis2020bart",

@@ -1,28 +1,33 @@
-"""BERT and RoBERTa: the whole text at once, a norm behind each residual."""
+"""BERT and RoBERTa: the whole text at once, a norm after each residual."""
 
-from llmlib.model_cards.config import ModelCard, like
-from llmlib.model_cards.gpt import GPT2, wider
+import llmlib.architecture as arch
+from llmlib.model_cards.card import ModelCard, all_alike
+from llmlib.model_cards.gpt import classic_block
 
-BERT = like(
-    GPT2,
-    vocab_size=30522,
-    context=512,
-    norm_position="post",
-    activation="gelu",
-    norm_eps=1e-12,
-    family="encoder",
-    embedding_norm=True,
-    segments=2,
-    pooler=True,
-)
-# Rows 0 and 1 of the position table are kept for padding, which is counted from 1.
-ROBERTA = like(BERT, vocab_size=50265, context=512, position_rows=514, segments=1, norm_eps=1e-5)
+
+def bert(
+    dim: int, n_layers: int, n_heads: int, *, vocab_size: int = 30_522, rows: int = 512,
+    segments: int = 2, eps: float = 1e-12,
+) -> arch.ModelConfig:  # fmt: skip
+    """A BERT with its pooler."""
+    norm = arch.Norm("layer", eps, bias=True)
+    block = classic_block(dim, n_heads, norm, "gelu", norms="post")
+    stack = all_alike(n_layers, block, positions=arch.Learned(rows), first_norm=norm, causal=False)
+    return arch.ModelConfig(
+        dim, vocab_size, 512, stack, tied=True, segments=segments, head="pooler"
+    )
+
+
+def roberta(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
+    """A RoBERTa. Rows 0 and 1 of the position table are for padding, which is counted from 1."""
+    return bert(dim, n_layers, n_heads, vocab_size=50_265, rows=514, segments=1, eps=1e-5)
+
 
 ENCODER_CARDS = [
     ModelCard(
         name="BERT-base",
         year=2018,
-        config=BERT,
+        config=bert(768, 12, 12),
         published_parameters=109_482_240,
         quoted="110M",
         source="devlin2019bert",
@@ -31,7 +36,7 @@ ENCODER_CARDS = [
     ModelCard(
         name="BERT-large",
         year=2018,
-        config=wider(BERT, 1024, 24, 16),
+        config=bert(1024, 24, 16),
         published_parameters=335_141_888,
         quoted="340M",
         source="devlin2019bert",
@@ -41,7 +46,7 @@ ENCODER_CARDS = [
     ModelCard(
         name="RoBERTa-base",
         year=2019,
-        config=ROBERTA,
+        config=roberta(768, 12, 12),
         published_parameters=124_645_632,
         quoted="125M",
         source="liu2019roberta",
@@ -53,7 +58,7 @@ ENCODER_CARDS = [
     ModelCard(
         name="RoBERTa-large",
         year=2019,
-        config=wider(ROBERTA, 1024, 24, 16),
+        config=roberta(1024, 24, 16),
         published_parameters=355_359_744,
         quoted="355M",
         source="liu2019roberta",

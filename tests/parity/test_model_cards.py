@@ -4,32 +4,21 @@ The models are built on the meta device, which knows shapes and holds no numbers
 billion parameters take no memory.
 """
 
-import re
 from typing import Any
 
 import pytest
 import torch
 import transformers
 
+import llmlib.architecture as arch
 from llmlib.accounting import parameters
-from llmlib.model_cards import CARDS, ModelConfig
+from llmlib.model_cards import CARDS
 from tests.folding import for_each
+from tests.parity.components import grouped
+from tests.parity.published import PUBLISHED
 
-EXACT = [name for name, one in CARDS.items() if one.exact]
-# What a parameter belongs to, by its name: the first pattern that is found counts.
-COMPONENTS = {
-    "positions": r"wpe|positions_embed|position_embeddings|embed_positions|relative_attention_bias",
-    "segments": r"token_type_embeddings",
-    "embedding_norm": r"embeddings\.LayerNorm|word_embeddings_layernorm|layernorm_embedding",
-    "embedding": r"(wte|tokens_embed|embed_tokens|word_embeddings|shared)\.weight$",
-    "pooler": r"pooler",
-    "head": r"lm_head",
-    "final_norm": r"(^|transformer|model|coder)\.(ln_f|norm|final_layer_norm)\.",
-    "norms": r"ln_\d|LayerNorm|layer_norm|(input|post_attention)_layernorm",
-    "cross_attention": r"EncDecAttention|encoder_attn",
-    "attention": r"attn|[aA]ttention",
-    "feed_forward": r"mlp|fc\d|DenseReluDense|intermediate|output\.dense",
-}
+# The others stand in `published`, as their releases have them.
+EXACT = [name for name, one in CARDS.items() if one.exact and name not in PUBLISHED]
 # Public configurations that transformers has as the defaults of its own.
 DEFAULTS = {
     "GPT-1": (transformers.OpenAIGPTConfig, transformers.OpenAIGPTLMHeadModel),
@@ -52,96 +41,96 @@ ACTIVATIONS = {
 }
 
 
-def component(name: str) -> str:
-    """transformer.h.0.attn.c_attn.weight -> attention"""
-    for label, pattern in COMPONENTS.items():
-        if re.search(pattern, name):
-            return label
-    raise AssertionError(f"no component for {name}")
-
-
-def grouped(model: torch.nn.Module) -> dict[str, int]:
-    """A model's parameters by component; a shared tensor counts once."""
-    counts: dict[str, int] = {}
-    for name, parameter in model.named_parameters():
-        counts[component(name)] = counts.get(component(name), 0) + parameter.numel()
-    return counts
-
-
 # --- from a card to transformers' model ---------------------------------------------------------
 
 
-def llama_like(c: ModelConfig) -> dict[str, Any]:
+def first(c: arch.ModelConfig) -> Any:
+    """A model's first block."""
+    return arch.layers(c.stack.runs)[0]
+
+
+def width(block: Any) -> int:
+    """The hidden width of a block, or of one of its experts."""
+    part = getattr(block.feed_forward, "expert", block.feed_forward)
+    return int(part.ffn_dim)
+
+
+def llama_like(c: arch.ModelConfig) -> dict[str, Any]:
     """Llama's names for a card's sizes, which Mistral, Qwen, Gemma and DeepSeek share."""
     return {
         "vocab_size": c.vocab_size,
         "hidden_size": c.dim,
         "num_hidden_layers": c.n_layers,
-        "num_attention_heads": c.n_heads,
-        "num_key_value_heads": c.n_kv_heads,
-        "intermediate_size": c.ffn_dim,
-        "max_position_embeddings": c.position_rows,
+        "num_attention_heads": first(c).mixer.n_heads,
+        "num_key_value_heads": getattr(first(c).mixer, "n_kv_heads", first(c).mixer.n_heads),
+        "intermediate_size": width(first(c)),
+        "max_position_embeddings": getattr(c.stack.positions, "rows", c.context),
         "tie_word_embeddings": c.tied,
     }
 
 
-def gpt_like(c: ModelConfig) -> dict[str, Any]:
+def gpt_like(c: arch.ModelConfig) -> dict[str, Any]:
     """The names of GPT-1 and GPT-2."""
     return {
         "vocab_size": c.vocab_size,
         "n_embd": c.dim,
         "n_layer": c.n_layers,
-        "n_head": c.n_heads,
+        "n_head": first(c).mixer.n_heads,
         "n_positions": c.context,
     }
 
 
-def gpt1(c: ModelConfig) -> Any:
+def gpt1(c: arch.ModelConfig) -> Any:
     """GPT-1."""
     return transformers.OpenAIGPTLMHeadModel(transformers.OpenAIGPTConfig(**gpt_like(c)))
 
 
-def gpt2(c: ModelConfig) -> Any:
+def gpt2(c: arch.ModelConfig) -> Any:
     """GPT-2."""
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(**gpt_like(c)))
 
 
-def bloom(c: ModelConfig) -> Any:
+def bloom(c: arch.ModelConfig) -> Any:
     """BLOOM."""
     config = transformers.BloomConfig(
-        vocab_size=c.vocab_size, hidden_size=c.dim, n_layer=c.n_layers, n_head=c.n_heads
+        vocab_size=c.vocab_size,
+        hidden_size=c.dim,
+        n_layer=c.n_layers,
+        n_head=first(c).mixer.n_heads,
     )
     return transformers.BloomForCausalLM(config)
 
 
-def bert(c: ModelConfig) -> Any:
+def bert(c: arch.ModelConfig) -> Any:
     """BERT with its pooler."""
     config = transformers.BertConfig(**llama_like(c), type_vocab_size=c.segments)
     return transformers.BertModel(config)
 
 
-def roberta(c: ModelConfig) -> Any:
+def roberta(c: arch.ModelConfig) -> Any:
     """RoBERTa with a pooler."""
     config = transformers.RobertaConfig(**llama_like(c), type_vocab_size=c.segments)
     return transformers.RobertaModel(config)
 
 
-def t5(c: ModelConfig) -> Any:
+def t5(c: arch.ModelConfig) -> Any:
     """T5."""
     config = transformers.T5Config(
         vocab_size=c.vocab_size,
         d_model=c.dim,
-        d_kv=c.head_dim,
-        d_ff=c.ffn_dim,
+        d_kv=first(c).mixer.head_dim,
+        d_ff=width(first(c)),
         num_layers=c.n_layers,
-        num_heads=c.n_heads,
+        num_heads=first(c).mixer.n_heads,
     )
     return transformers.T5ForConditionalGeneration(config)
 
 
-def bart(c: ModelConfig) -> Any:
+def bart(c: arch.ModelConfig) -> Any:
     """BART; it adds two rows to the context itself."""
-    sizes = {"layers": c.n_layers, "attention_heads": c.n_heads, "ffn_dim": c.ffn_dim}
+    block = first(c)
+    heads, hidden = block.mixer.n_heads, width(block)
+    sizes = {"layers": c.n_layers, "attention_heads": heads, "ffn_dim": hidden}
     stacks = {f"{one}_{name}": x for name, x in sizes.items() for one in ("encoder", "decoder")}
     config = transformers.BartConfig(
         vocab_size=c.vocab_size, d_model=c.dim, max_position_embeddings=c.context, **stacks
@@ -149,59 +138,60 @@ def bart(c: ModelConfig) -> Any:
     return transformers.BartForConditionalGeneration(config)
 
 
-def llama(c: ModelConfig) -> Any:
+def llama(c: arch.ModelConfig) -> Any:
     """Llama and SmolLM2."""
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**llama_like(c)))
 
 
-def mistral(c: ModelConfig) -> Any:
+def mistral(c: arch.ModelConfig) -> Any:
     """Mistral."""
     return transformers.MistralForCausalLM(transformers.MistralConfig(**llama_like(c)))
 
 
-def mixtral(c: ModelConfig) -> Any:
+def mixtral(c: arch.ModelConfig) -> Any:
     """Mixtral."""
-    assert c.experts is not None
+    experts = first(c).feed_forward
     config = transformers.MixtralConfig(
         **llama_like(c),
-        num_local_experts=c.experts.n_experts,
-        num_experts_per_tok=c.experts.n_active,
+        num_local_experts=experts.n_experts,
+        num_experts_per_tok=experts.n_active,
     )
     return transformers.MixtralForCausalLM(config)
 
 
-def qwen2(c: ModelConfig) -> Any:
+def qwen2(c: arch.ModelConfig) -> Any:
     """Qwen2."""
     return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**llama_like(c)))
 
 
-def qwen3(c: ModelConfig) -> Any:
+def qwen3(c: arch.ModelConfig) -> Any:
     """Qwen3."""
-    config = transformers.Qwen3Config(**llama_like(c), head_dim=c.head_dim)
+    config = transformers.Qwen3Config(**llama_like(c), head_dim=first(c).mixer.head_dim)
     return transformers.Qwen3ForCausalLM(config)
 
 
-def gemma(c: ModelConfig) -> Any:
+def gemma(c: arch.ModelConfig) -> Any:
     """Gemma."""
-    config = transformers.GemmaConfig(**llama_like(c), head_dim=c.head_dim)
+    config = transformers.GemmaConfig(**llama_like(c), head_dim=first(c).mixer.head_dim)
     return transformers.GemmaForCausalLM(config)
 
 
-def deepseek(c: ModelConfig) -> Any:
+def deepseek(c: arch.ModelConfig) -> Any:
     """DeepSeek-V2."""
-    assert c.experts is not None
+    dense, sparse = c.stack.runs
+    latent, experts = first(c).mixer, sparse.parts[0].feed_forward  # type: ignore[union-attr]
     config = transformers.DeepseekV2Config(
         **llama_like(c),
-        kv_lora_rank=c.latent.kv_rank,
-        q_lora_rank=c.latent.query_rank,
-        qk_nope_head_dim=c.latent.plain_dim,
-        qk_rope_head_dim=c.latent.rope_dim,
-        v_head_dim=c.latent.value_dim,
-        n_routed_experts=c.experts.n_experts,
-        n_shared_experts=c.experts.n_shared,
-        num_experts_per_tok=c.experts.n_active,
-        moe_intermediate_size=c.experts.ffn_dim,
-        first_k_dense_replace=c.experts.n_dense_layers,
+        kv_lora_rank=latent.kv_rank,
+        q_lora_rank=latent.query_rank,
+        qk_nope_head_dim=latent.plain_dim,
+        qk_rope_head_dim=latent.rope_dim,
+        v_head_dim=latent.value_dim,
+        n_routed_experts=experts.n_experts,
+        n_shared_experts=experts.n_shared,
+        num_experts_per_tok=experts.n_active,
+        moe_intermediate_size=experts.expert.ffn_dim,
+        first_k_dense_replace=dense.times,
     )
     return transformers.DeepseekV2ForCausalLM(config)
 
@@ -263,16 +253,19 @@ def test_defaults_of_transformers_are_the_card(name: str) -> None:
 def test_choices_that_no_count_shows_are_the_card_too(name: str) -> None:
     """Activation, epsilon, RoPE's base, window, under the several names that transformers has."""
     given, c = DEFAULTS[name][0]().to_dict(), CARDS[name].config
+    block = first(c)
 
-    def first(*names: str) -> Any:
+    def known(*names: str) -> Any:
         return next((given[one] for one in names if one in given), None)
 
-    activation = first("hidden_act", "activation_function", "dense_act_fn", "afn")
+    activation = known("hidden_act", "activation_function", "dense_act_fn", "afn")
+    part = getattr(block.feed_forward, "expert", block.feed_forward)
     # GPT-1's class has a table of its own, in which "gelu" is the approximation with tanh.
-    assert c.activation == ("gelu_tanh" if name == "GPT-1" else ACTIVATIONS[activation])
-    epsilon = first("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps")
+    assert part.activation == ("gelu_tanh" if name == "GPT-1" else ACTIVATIONS[activation])
+    epsilon = known("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps")
     # Mistral's release has 1e-5 where the default of its class is Llama's.
-    assert c.norm_eps == (1e-5 if name.startswith("Mistral") else epsilon or 1e-5)
-    assert c.rope_base == (first("rope_parameters") or {}).get("rope_theta")
-    assert c.window == first("sliding_window")
+    assert block.norm.eps == (1e-5 if name.startswith("Mistral") else epsilon or 1e-5)
+    base = None if block.mixer.rope is None else block.mixer.rope.base
+    assert base == (known("rope_parameters") or {}).get("rope_theta")
+    assert block.mixer.window == known("sliding_window")
     assert c.tied == given["tie_word_embeddings"]

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import sympy
 
-from llmlib.accounting import SWITCHES, Breakdown, forward_flops, moved_bytes
+from llmlib.accounting import CONTROLS, SWITCHES, Breakdown, forward_flops, moved_bytes
 from llmlib.book.calculators.shared import (
     BANDWIDTH,
     BATCHES,
@@ -25,9 +25,7 @@ from llmlib.book.calculators.shared import (
 )
 from llmlib.book.widgets.calculator import Bar, Calculator, Field, Follow, Result, Roof, Toggle
 
-CAUSAL, LAST = (
-    sympy.Symbol(name, integer=True, nonnegative=True) for name in ("causal", "last_only")
-)
+CAUSAL, LAST = CONTROLS["causal"], CONTROLS["last_only"]
 _PAIRS: tuple[Literal["visible"], Literal["all"]] = ("visible", "all")
 _GROUPS = {
     "Projections": {
@@ -46,7 +44,7 @@ _GROUPS = {
 }
 
 
-_BEHIND_PROMPT = Follow(S, "s is {s}", is_printed=False)  # p stays p: s is another number there
+_AFTER_PROMPT = Follow(S, "s is {s}", is_printed=False)  # p stays p: s is another number there
 _NOTE = (
     "{model}: the prefill does {prefill_intensity} FLOPs for each byte it moves and takes "
     "{prefill_seconds} at least; a decode step does {decode_intensity} and takes "
@@ -63,7 +61,7 @@ _ALT = (
 
 
 def letters_flops() -> tuple[Breakdown, Breakdown]:
-    """FLOPs of a prompt's s tokens, and of a step that decodes one behind p."""
+    """FLOPs of a prompt's s tokens, and of a step that decodes one after p."""
     config = plain_config()
     visible, every = (
         switched(
@@ -91,7 +89,7 @@ def _results(name: str, label: str, flops: Any, moved: Any, tokens: Any) -> list
 def flop_calculator() -> Calculator:
     """What a prompt and a decode step cost, and which of a chip's two limits they meet."""
     prefill, decode = letters_flops()
-    config = plain_config(tied=0)
+    config = plain_config()
     steps = {
         "prefill": (prefill.total, moved_bytes(config, B, S).total),
         "decode step": (decode.total, moved_bytes(config, B, 1, past=P).total),
@@ -105,7 +103,7 @@ def flop_calculator() -> Calculator:
         fields=[
             Field(B, "batch", 1, BATCHES),
             Field(S, "tokens of the prompt", 1024, LENGTHS),
-            Field(P, "tokens in the cache", 1024, LENGTHS, 0, _BEHIND_PROMPT),
+            Field(P, "tokens in the cache", 1024, LENGTHS, 0, _AFTER_PROMPT),
             *size_fields("LLaMA-7B", stops=False, skip=(N_CTX,)),
         ],
         toggles=[

@@ -5,7 +5,9 @@ from typing import Any
 
 import sympy
 
+import llmlib.architecture as arch
 from llmlib.accounting import (
+    CONTROLS,
     SWITCHES,
     Breakdown,
     kv_cache_bytes,
@@ -29,12 +31,10 @@ from llmlib.book.calculators.shared import (
     switched,
 )
 from llmlib.book.widgets.calculator import Bar, Calculator, Field, Largest, Pick, Result, Toggle
-from llmlib.model_cards import ModelConfig
 
-W, C = (sympy.Symbol(name, positive=True) for name in ("w", "w_cache"))
+W, C = CONTROLS["w"], CONTROLS["w_cache"]
 MIXED, ADAMW, FLASH, CHECKPOINTING, MOMENT = (
-    sympy.Symbol(name, integer=True, nonnegative=True)
-    for name in ("mixed", "adamw", "flash", "checkpointing", "moment")
+    CONTROLS[name] for name in ("mixed", "adamw", "flash", "checkpointing", "moment")
 )
 _MOMENTS = {
     "loss": "at the loss, when all activations are there",
@@ -59,7 +59,7 @@ _ALT = "A calculator of memory: bars of what serving and training take, beside a
 
 def letters_moments() -> dict[str, Breakdown]:
     """What a training step holds at each of its moments, whatever is chosen."""
-    config = plain_config(activation="swish", tied=SWITCHES["tied"])
+    config = plain_config(tied=SWITCHES["tied"])
 
     def given(**options: Any) -> dict[str, Breakdown]:
         for name, letter, on, off in (
@@ -139,7 +139,7 @@ def memory_calculator() -> Calculator:
     )
 
 
-def _results(config: ModelConfig, serve: Any, train: Any) -> list[Result]:
+def _results(config: arch.ModelConfig, serve: Any, train: Any) -> list[Result]:
     """What is said below the bars."""
     token = kv_cache_bytes(config, 1, 1, C)
     free = sympy.Max(0, MEMORY - weight_bytes(config, W), evaluate=False)

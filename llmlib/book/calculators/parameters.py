@@ -7,6 +7,7 @@ from llmlib.book.calculators.shared import (
     HEADS_DIVIDE,
     LEARNED,
     NORMS,
+    QK_NORM,
     card_numbers,
     grouped,
     letters_config,
@@ -34,9 +35,10 @@ _NORMS = Pick(
         label: {NORMS: block, FINAL_NORM: final, EMBEDDING_NORM: first}
         for label, block, final, first in (
             ("before each part (pre-norm)", 2, 1, 0),
-            ("behind each part (post-norm)", 2, 0, 0),
+            ("after each part (post-norm)", 2, 0, 0),
             ("one for both parts (parallel)", 1, 1, 0),
             ("pre-norm and embedding norm", 2, 1, 1),
+            ("before and after each part (sandwich)", 4, 1, 0),
         )
     },
     start="before each part (pre-norm)",
@@ -57,7 +59,7 @@ _PARAMETER_GROUPS = {
         "feed_forward.down": "down",
     },
     "Norms": {
-        "embedding_norm": "behind the embedding",
+        "embedding_norm": "after the embedding",
         "norms": "in the blocks",
         "final_norm": "last",
     },
@@ -66,9 +68,15 @@ _PARAMETER_GROUPS = {
 
 
 def letters_parameters() -> Breakdown:
-    """The parameters of `letters_config`."""
+    """The parameters of `letters_config`, each part times the letter that says if it is there."""
     counts = parameters(letters_config())
-    return Breakdown({**counts, "final_norm": FINAL_NORM * counts["final_norm"]})
+    there = {
+        "attention.head_norms": QK_NORM,
+        "embedding_norm": EMBEDDING_NORM,
+        "norms": NORMS / 2,  # of the two that are counted
+        "final_norm": FINAL_NORM,
+    }
+    return Breakdown({name: there.get(name, 1) * x for name, x in counts.items()})
 
 
 def parameter_calculator() -> Calculator:
@@ -89,7 +97,7 @@ def parameter_calculator() -> Calculator:
             Toggle(SWITCHES["tied"], "head tied to the embedding", start=True),
             Toggle(LEARNED, "learned positions", start=True),
             Toggle(SWITCHES["gated"], "gated feed-forward"),
-            Toggle(SWITCHES["qk_norm"], "queries and keys normalized"),
+            Toggle(QK_NORM, "queries and keys normalized"),
         ],
         picks=[_BIASES, gain, _NORMS],
         presets={name: card_numbers(config) for name, config in plain_decoders().items()},

@@ -5,25 +5,22 @@ from dataclasses import replace
 from typing import Any
 
 import sympy
-import torch
 
-from llmlib.accounting import CHIPS, LETTERS, SWITCHES, Breakdown, Chip
+import llmlib.architecture as arch
+from llmlib.accounting import CHIPS, CONTROLS, LETTERS, SWITCHES, Breakdown, Chip
 from llmlib.book.widgets.calculator import Check, Field, Follow, Letter, Pick
-from llmlib.model_cards import CARDS, ModelConfig
+from llmlib.model_cards import CARDS
 
 V, d, L, H, G = (LETTERS[x] for x in ("vocab_size", "dim", "n_layers", "n_heads", "n_kv_heads"))
 D_HEAD, D_FF, N_CTX = LETTERS["head_dim"], LETTERS["ffn_dim"], LETTERS["context"]
 B, S, P = LETTERS["batch"], LETTERS["seq"], LETTERS["past"]
 
-LEARNED, FINAL_NORM, EMBEDDING_NORM, NORMS = (
-    sympy.Symbol(name, integer=True, nonnegative=True)
-    for name in ("learned", "final_norm", "embedding_norm", "norms")
+LEARNED, FINAL_NORM, EMBEDDING_NORM, NORMS, QK_NORM = (
+    CONTROLS[x] for x in ("learned", "final_norm", "embedding_norm", "norms", "qk_norm")
 )
-"""Choices that only the calculators hold as letters; NORMS is how many a block has."""
+"""What a description has or has not: a count of it is multiplied by its letter."""
 
-PEAK, BANDWIDTH, MEMORY = (
-    sympy.Symbol(name, positive=True) for name in ("peak", "bandwidth", "memory")
-)
+PEAK, BANDWIDTH, MEMORY = (CONTROLS[x] for x in ("peak", "bandwidth", "memory"))
 """A chip's FLOP/s with 16-bit numbers, bytes a second and bytes."""
 
 _STOPS: dict[Letter, tuple[int, ...]] = {
@@ -51,24 +48,13 @@ _FOLLOWS = {
     D_HEAD: Follow(d / H, "H is {H}, expected a divisor of d = {d}, or a head size of its own"),
     D_FF: Follow(4 * d, "d is {d}"),
 }
-SIZES = {
-    V: "vocab_size",
-    d: "dim",
-    L: "n_layers",
-    H: "n_heads",
-    G: "n_kv_heads",
-    D_HEAD: "head_dim",
-    D_FF: "ffn_dim",
-    N_CTX: "context",
-}
-_SWITCHED = ("tied", "gated", "qkv_bias", "out_bias", "ffn_bias", "norm_bias", "qk_norm")
+SIZES = (V, d, L, H, G, D_HEAD, D_FF, N_CTX)
 HEADS_DIVIDE = Check(G, sympy.Eq(sympy.Mod(H, G), 0), "is {G}: expected a divisor of the {H} heads")
 
 
 def size_fields(model: str, *, stops: bool, skip: tuple[Letter, ...] = ()) -> list[Field]:
     """The sizes of a model, which are the start."""
-    sizes = CARDS[model].config
-    numbers = {letter: getattr(sizes, name) for letter, name in SIZES.items()}
+    numbers = card_numbers(CARDS[model].config)
 
     def follows(letter: Letter) -> Follow | None:
         if letter not in _FOLLOWS:
@@ -84,55 +70,101 @@ def size_fields(model: str, *, stops: bool, skip: tuple[Letter, ...] = ()) -> li
             stops=_STOPS[letter] if stops else (),
             follows=follows(letter),
         )
-        for letter, name in SIZES.items()
+        for letter in SIZES
         if letter not in skip
     ]
 
 
-def letters_config(**fixed: Any) -> ModelConfig:
-    """A decoder of which every size and choice is a letter, but for what is fixed.
+def letters_config() -> arch.ModelConfig:
+    """A decoder of which every size and switch is a letter.
 
-    A final norm is counted for pre-norm alone, so `norm_position` is "pre" and whoever counts
-    multiplies it by FINAL_NORM.
+    It has every part that a model can have or not: whoever counts multiplies by its letter.
     """
-    fields: dict[str, Any] = {name: letter for letter, name in SIZES.items()}
-    fields |= {name: SWITCHES[name] for name in _SWITCHED}
-    fields |= {"norms_per_block": NORMS, "embedding_norm": EMBEDDING_NORM}
-    fields |= {"position": "learned", "position_rows": LEARNED * N_CTX, "norm_position": "pre"}
-    fields |= {"norm": "layer", "activation": "gelu", "bias": 0}
-    return ModelConfig(**(fields | fixed))
+    bias, norm = SWITCHES["ffn_bias"], arch.Norm("layer", bias=SWITCHES["norm_bias"])
+    block = arch.Block(
+        arch.Attention(
+            H, G, D_HEAD, qkv_bias=SWITCHES["qkv_bias"], out_bias=SWITCHES["out_bias"],
+            qk_norm=arch.RMS,
+        ),
+        arch.FeedForward(D_FF, "gelu", gated=SWITCHES["gated"], bias=bias),
+        norm,
+    )  # fmt: skip
+    rows = arch.Learned(LEARNED * N_CTX)
+    stack = arch.Stack((arch.repeat(L, block),), norm, positions=rows, first_norm=norm)
+    return arch.ModelConfig(d, V, N_CTX, stack, tied=SWITCHES["tied"])
 
 
-def plain_config(**fixed: Any) -> ModelConfig:
-    """`letters_config` without biases, position table and choices of norms, which cost little."""
-    choices: dict[str, Any] = dict.fromkeys(("qkv_bias", "out_bias", "ffn_bias", "norm_bias"), 0)
-    choices |= {"qk_norm": 0, "embedding_norm": 0, "norms_per_block": 2, "norm": "rms"}
-    return letters_config(**(choices | {"position": "rope", "context": 1} | fixed))
+def plain_config(tied: Any = False) -> arch.ModelConfig:
+    """A decoder in letters without biases, position table and norms of heads, which cost little."""
+    feed_forward = arch.FeedForward(D_FF, gated=SWITCHES["gated"])
+    block = arch.Block(arch.Attention(H, G, D_HEAD, arch.Rope()), feed_forward)
+    return arch.ModelConfig(d, V, N_CTX, arch.Stack((arch.repeat(L, block),)), tied=tied)
 
 
-def card_numbers(config: ModelConfig) -> dict[Letter, int]:
-    """The number of every letter of `letters_config` for a decoder without experts or latents."""
-    numbers = {letter: getattr(config, name) for letter, name in SIZES.items()}
-    numbers |= {SWITCHES[name]: int(getattr(config, name)) for name in _SWITCHED}
-    learned = config.position == "learned"
-    return numbers | {
-        N_CTX: config.position_rows if learned else config.context,
-        LEARNED: int(learned),
-        NORMS: config.norms_per_block,
-        FINAL_NORM: int(config.norm_position == "pre"),
-        EMBEDDING_NORM: int(config.embedding_norm),
-    }
+def one_shape(config: arch.ModelConfig) -> tuple[arch.Block, arch.Attention, arch.FeedForward]:
+    """A block that stands for all of a decoder's, which differ in windows and positions alone.
+
+    Raises:
+        ValueError: another family, blocks of several shapes, or parts that no letter stands for.
+    """
+    if config.family != "decoder":
+        raise ValueError(f"family is {config.family!r}, expected 'decoder'")
+    shapes = {_without_reach(block) for block, _, _ in arch.kinds(config.stack.runs)}
+    if len(shapes) > 1:
+        raise ValueError(f"the model has blocks of {len(shapes)} shapes, expected one")
+    (block,) = shapes
+    attention, part = block.mixer, block.feed_forward
+    if not isinstance(attention, arch.Attention) or not isinstance(part, arch.FeedForward):
+        raise ValueError(f"block is {block!r}, expected attention and one feed-forward block")
+    if attention.sinks or attention.gate or attention.qk_norm_over != "head":
+        raise ValueError(f"mixer is {attention!r}, expected no sinks, no gate, norms of heads")
+    return block, attention, part
 
 
-def plain_decoders() -> dict[str, ModelConfig]:
-    """The cards whose models the calculators can hold."""
+def _without_reach(block: arch.Block) -> arch.Block:
+    if not isinstance(block.mixer, arch.Attention):
+        return block
+    return replace(block, mixer=replace(block.mixer, window=None, rope=None))
+
+
+def card_numbers(config: arch.ModelConfig) -> dict[Letter, int]:
+    """The number of every letter of `letters_config` for a decoder that is `one_shape`."""
+    block, attention, part = one_shape(config)
+    table = config.stack.positions
+    norms = {"in turn": 2, "parallel": 2, "parallel, one norm": 1}[block.order]
     return {
-        name: card.config
-        for name, card in CARDS.items()
-        if card.config.family == "decoder"
-        and card.config.latent is None
-        and card.config.experts is None
+        V: config.vocab_size,
+        d: config.dim,
+        L: config.n_layers,
+        H: attention.n_heads,
+        G: attention.n_kv_heads,
+        D_HEAD: attention.head_dim,
+        D_FF: part.ffn_dim,
+        N_CTX: table.rows if isinstance(table, arch.Learned) else config.context,
+        SWITCHES["tied"]: int(config.tied),
+        SWITCHES["gated"]: int(part.gated),
+        SWITCHES["qkv_bias"]: int(attention.qkv_bias),
+        SWITCHES["out_bias"]: int(attention.out_bias),
+        SWITCHES["ffn_bias"]: int(part.bias),
+        SWITCHES["norm_bias"]: int(block.norm.bias),
+        QK_NORM: int(attention.qk_norm is not None),
+        LEARNED: int(isinstance(table, arch.Learned)),
+        NORMS: norms * (2 if block.norms == "sandwich" else 1),
+        FINAL_NORM: int(config.stack.last_norm is not None),
+        EMBEDDING_NORM: int(config.stack.first_norm is not None),
     }
+
+
+def plain_decoders() -> dict[str, arch.ModelConfig]:
+    """The cards whose models the calculators can hold."""
+    found = {}
+    for name, card in CARDS.items():
+        try:
+            one_shape(card.config)
+        except ValueError:
+            continue
+        found[name] = card.config
+    return found
 
 
 def grouped(
@@ -155,9 +187,9 @@ def switched(letter: Letter, on: Breakdown, off: Breakdown) -> Breakdown:
     return Breakdown(parts)
 
 
-def sixteen_bits(chip: Chip) -> torch.dtype:
+def sixteen_bits(chip: Chip) -> str:
     """The type of 16 bits that a chip multiplies: V100 has no bfloat16."""
-    return torch.bfloat16 if torch.bfloat16 in chip.peak else torch.float16
+    return "bfloat16" if "bfloat16" in chip.peak else "float16"
 
 
 def chips(start: str) -> Pick:
@@ -172,7 +204,7 @@ def chips(start: str) -> Pick:
     return Pick("chip", numbers, start=start)
 
 
-def sizes_alone(config: ModelConfig) -> dict[Letter, int]:
+def sizes_alone(config: arch.ModelConfig) -> dict[Letter, int]:
     """What the calculators of FLOPs and bytes take from a card."""
     gated = SWITCHES["gated"]
     return {x: n for x, n in card_numbers(config).items() if x in SIZES or x == gated}

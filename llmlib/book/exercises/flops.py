@@ -4,22 +4,20 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
+import llmlib.architecture as arch
 from llmlib.accounting import CHIPS, forward_flops, parameters, training_flops
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
-from llmlib.model_cards import ModelConfig, card
+from llmlib.model_cards import card
 
 
 def _up_projection() -> int:
-    """One matrix of GPT-2's width, counted in a model of one layer."""
-    one = dataclasses.replace(card("GPT-2").config, n_layers=1)
-    return forward_flops(one, 10, 100)["feed_forward.up"]
+    """One matrix of GPT-2's width, counted in its twelve layers."""
+    return int(forward_flops(card("GPT-2").config, 10, 100)["feed_forward.up"]) // 12
 
 
 def _gpu_hours() -> float:
     n = 13e9
-    return 6 * n * 20 * n / (0.4 * CHIPS["H100"].rate(torch.bfloat16)) / 3600
+    return 6 * n * 20 * n / (0.4 * CHIPS["H100"].rate("bfloat16")) / 3600
 
 
 def _even_length() -> float:
@@ -32,7 +30,7 @@ def _even_length() -> float:
 def _closest_to_six_n() -> int:
     """Of the choices the one whose training FLOPs are nearest to 6 N for each token."""
     long, mixture = card("Llama-3-8B").config, card("Mixtral-8x7B-v0.1").config
-    cases: list[tuple[ModelConfig, int, bool]] = [
+    cases: list[tuple[arch.ModelConfig, int, bool]] = [
         (long, 131_072, False), (card("GPT-3 175B").config, 2048, False),
         (mixture, 4096, False), (card("LLaMA-65B").config, 2048, True),
     ]  # fmt: skip
@@ -43,50 +41,63 @@ def _closest_to_six_n() -> int:
     return off.index(min(off))
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What the reader's function is given: a decoder in eight numbers."""
+
+    vocab_size: int = 97
+    dim: int = 24
+    n_layers: int = 3
+    n_heads: int = 6
+    n_kv_heads: int = 6
+    head_dim: int = 4
+    ffn_dim: int = 96
+    gated: bool = False
+
+    def flops(self, past: int, pairs: Any = "all") -> Any:
+        """What the library counts for two texts of seven tokens."""
+        block = arch.Block(
+            arch.Attention(self.n_heads, self.n_kv_heads, self.head_dim),
+            arch.FeedForward(self.ffn_dim, "gelu", gated=self.gated),
+        )
+        stack = arch.Stack((arch.repeat(self.n_layers, block),))
+        config = arch.ModelConfig(self.dim, self.vocab_size, 64, stack)
+        return forward_flops(config, 2, 7, past=past, pairs=pairs)
+
+
 SHAPES = {
-    "a classic decoder": {},
-    "a gated block": {"gated": 1, "ffn_dim": 40},
-    "grouped keys and values": {"n_kv_heads": 2},
-    "heads whose widths do not add up to dim": {"head_dim": 10},
-    "all of these together": {"gated": 1, "n_kv_heads": 2, "head_dim": 10, "ffn_dim": 40},
+    "a classic decoder": Sizes(),
+    "a gated block": Sizes(gated=True, ffn_dim=40),
+    "grouped keys and values": Sizes(n_kv_heads=2),
+    "heads whose widths do not add up to dim": Sizes(head_dim=10),
+    "all of these together": Sizes(gated=True, n_kv_heads=2, head_dim=10, ffn_dim=40),
 }
-
-
-def _shape(changes: dict[str, Any]) -> ModelConfig:
-    sizes = {"dim": 24, "n_layers": 3, "n_heads": 6, "n_kv_heads": 6, "head_dim": 4,
-             "ffn_dim": 96, "vocab_size": 97}  # fmt: skip
-    return dataclasses.replace(card("GPT-2").config, **(sizes | changes))
 
 
 def _grade_forward(answer: Callable[..., Any]) -> str | None:
     for past in (0, 5):
-        for what, changes in SHAPES.items():
-            c = _shape(changes)
-            right = forward_flops(c, 2, 7, past=past)
-            found = answer(c, 2, 7, past)
+        for what, c in SHAPES.items():
+            right, found = c.flops(past), answer(c, 2, 7, past)
             if found == right.total:
                 continue
             return _judge(found, c, past) or (
-                f"For {what}, batch 2, 7 tokens behind {past} cached ones the answer is "
+                f"For {what}, batch 2, 7 tokens after {past} cached ones the answer is "
                 f"{right.total:,}; yours is {found!r}."
             )
     return None
 
 
-def _judge(found: Any, c: ModelConfig, past: int) -> str | None:
+def _judge(found: Any, c: Sizes, past: int) -> str | None:
     """What a reader who got this number has probably left out."""
     if isinstance(found, bool) or not isinstance(found, int | float):
         return f"Return a number of FLOPs; yours is {found!r}."
-    right = forward_flops(c, 2, 7, past=past)
-    plain = dataclasses.replace(c, n_kv_heads=c.n_heads)
-    hidden = forward_flops(c, 2, 7, past=past, pairs="visible").total
+    right, plain = c.flops(past), dataclasses.replace(c, n_kv_heads=c.n_heads)
     known = {
         right.total - right["head"]: "The head is missing: it is a matrix, V by d.",
         right.total / 2: "A multiply-add counts as two.",
-        hidden: "Count all pairs, also those that a mask would hide.",
-        forward_flops(c, 2, 7).total: "Queries meet the cached keys too: past + seq of them.",
-        forward_flops(plain, 2, 7, past=past).total: "Keys and values have fewer heads: "
-        "n_kv_heads.",
+        c.flops(past, "visible").total: "Count all pairs, also those that a mask would hide.",
+        c.flops(0).total: "Queries meet the cached keys too: past + seq of them.",
+        plain.flops(past).total: "Keys and values have fewer heads: n_kv_heads.",
         right.total - right.get("feed_forward.gate", 0): "A gated block has three matrices.",
     }
     known.pop(right.total, None)

@@ -1,9 +1,9 @@
 """Exercises of the chapter on model cards."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import llmlib.architecture as arch
 from llmlib.accounting import parameters
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.book.labs.model_cards import from_five_numbers
@@ -17,9 +17,7 @@ def _llama3() -> float:
 
 def _three_experts() -> float:
     """Mixtral's parameters in use with three experts for each token, in billions."""
-    config = card("Mixtral-8x7B-v0.1").config
-    experts = dataclasses.replace(config.experts, n_active=3)  # type: ignore[type-var]
-    changed = dataclasses.replace(config, experts=experts)
+    changed = arch.changed(card("Mixtral-8x7B-v0.1").config, arch.Experts, n_active=3)
     return parameters(changed, active=True).total / 1e9
 
 
@@ -136,20 +134,25 @@ EXERCISES: list[Exercise] = [
         ],
     ),
     Choice(
-        "model_cards.buildable",
+        "model_cards.one_block",
         level="medium",
-        hint="Look for what is beside, in place of, or in front of the ordinary blocks.",
+        hint="Ask of each whether its first layer and its last are the same but for the weights.",
         solution=(
-            "<strong>BLOOM-176B</strong>: pre-norm blocks, ALiBi, and a norm behind the embedding, "
-            "which the decoder has as an option. PaLM's two halves read the same input; Gemma "
-            "multiplies its embeddings by √d; Mixtral has a router and experts."
+            "<strong>Gemma-3-27B</strong>: five layers with a window of 1,024 tokens, then one that "
+            "sees all, ten times over, and two windows at the end. PaLM's halves stand side by "
+            "side, Gemma-2B multiplies its embedding by √d, and BLOOM has a norm after the "
+            "embedding, but in each of the three all layers are alike."
         ),
-        options=["PaLM-8B", "Gemma-2B", "BLOOM-176B", "Mixtral-8x7B-v0.1"],
-        answer=2,
+        options=["PaLM-8B", "Gemma-2B", "BLOOM-176B", "Gemma-3-27B"],
+        answer=3,
         mistakes=[
-            Mistake(0, "PaLM's blocks are parallel: one norm feeds attention and feed-forward."),
-            Mistake(1, "Gemma scales its embeddings by √d, which this decoder does not."),
-            Mistake(3, "Mixtral's feed-forward block is a router over eight experts."),
+            Mistake(
+                0,
+                "PaLM's block is unusual, attention and feed-forward read the same norm; "
+                "but all of its blocks are.",
+            ),
+            Mistake(1, "What Gemma-2B does to its embedding happens once, before the first block."),
+            Mistake(2, "BLOOM's further norm stands once, before the first block."),
         ],
     ),
     Function(

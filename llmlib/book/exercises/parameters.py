@@ -1,36 +1,42 @@
 """Exercises of the chapter on parameters."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import llmlib.architecture as arch
 from llmlib.accounting import parameters
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
-from llmlib.model_cards import card, like
+from llmlib.model_cards import card
+from llmlib.model_cards.gpt import gpt3
 
 
-def _qwen(**changes: Any) -> int:
-    sizes = {"vocab_size": 151_936, "dim": 896, "n_layers": 24, "n_heads": 14, "n_kv_heads": 2}
-    sizes |= {"head_dim": 64, "ffn_dim": 4864, "tied": True, "qkv_bias": True}
-    return int(parameters(like(card("LLaMA-7B").config, **{**sizes, **changes})).total)
+def _qwen(part: type[arch.Described] | None = None, **changes: Any) -> int:
+    """Qwen2-0.5B, or a model that a slip would count: with other values in a kind of its parts."""
+    config = card("Qwen2-0.5B").config
+    if part is None:
+        return int(parameters(dataclasses.replace(config, **changes)).total)
+    return int(parameters(arch.changed(config, part, **changes)).total)
 
 
 def _width_of_a_trillion() -> int:
     """The multiple of 128 whose d / 128 blocks are nearest to 10¹² parameters."""
 
     def blocks(d: int) -> int:
-        n = d // 128
-        changes = {"dim": d, "n_layers": n, "n_heads": n, "n_kv_heads": n, "ffn_dim": 4 * d}
-        counted = parameters(like(card("GPT-3 175B").config, **changes))
+        counted = parameters(gpt3(d, d // 128, d // 128))
         return int(counted["attention"] + counted["feed_forward"] + counted["norms"])
 
     return min(range(128, 64_000, 128), key=lambda d: abs(blocks(d) - 10**12))
 
 
-def _block(sizes: tuple[int, ...], **changes: Any) -> int:
+def _block(sizes: tuple[int, ...]) -> int:
     """One block of a Llama-type decoder, without what stands around it."""
-    names = ("dim", "n_heads", "n_kv_heads", "head_dim", "ffn_dim")
-    config = like(card("LLaMA-7B").config, **dict(zip(names, sizes, strict=True)), n_layers=1)
-    counted = parameters(like(config, **changes))
+    dim, n_heads, n_kv_heads, head_dim, ffn_dim = sizes
+    block = arch.Block(
+        arch.Attention(n_heads, n_kv_heads, head_dim, arch.Rope()), arch.FeedForward(ffn_dim)
+    )
+    stack = arch.Stack((arch.repeat(1, block),))
+    counted = parameters(arch.ModelConfig(dim, 1, 1, stack))
     return int(sum(counted[name] for name in ("attention", "feed_forward", "norms")))
 
 
@@ -100,7 +106,7 @@ EXERCISES: list[Exercise] = [
             "3 d d<sub>ff</sub> = 8 d<sup>2</sup> gives d<sub>ff</sub> = 8d/3 = 13,653.3; the next "
             "multiple of 256 is 54 · 256 = <strong>13,824</strong>, the width of Llama-2-13B."
         ),
-        answer=lambda: card("Llama-2-13B").config.ffn_dim,
+        answer=lambda: card("Llama-2-13B").config.block.feed_forward.ffn_dim,
         tolerance=0.5,
         mistakes=[
             Mistake(20_480, "That is 4d: with three matrices the block would grow by half."),
@@ -168,12 +174,15 @@ EXERCISES: list[Exercise] = [
         answer=lambda: parameters(card("Qwen2-0.5B").config).total,
         tolerance=0.5,
         mistakes=[
-            Mistake(_qwen(qkv_bias=False), "The biases of Q, K and V are missing."),
+            Mistake(_qwen(arch.Attention, qkv_bias=False), "The biases of Q, K and V are missing."),
             Mistake(_qwen(tied=False), "The head is tied: V d only once."),
             Mistake(_qwen() - 896, "The last norm is missing."),
-            Mistake(_qwen(n_kv_heads=14), "Keys and values have two heads, not fourteen."),
-            Mistake(_qwen(gated=False), "A gated block has three matrices."),
-            Mistake(_qwen(norm_bias=True), "An RMSNorm has no shift."),
+            Mistake(
+                _qwen(arch.Attention, n_kv_heads=14),
+                "Keys and values have two heads, not fourteen.",
+            ),
+            Mistake(_qwen(arch.FeedForward, gated=False), "A gated block has three matrices."),
+            Mistake(_qwen(arch.Norm, kind="layer", bias=True), "An RMSNorm has no shift."),
         ],
     ),
     Number(
