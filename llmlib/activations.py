@@ -96,7 +96,9 @@ def swish(
     Source: ramachandran2017swish; elfwing2018silu and hendrycks2016gelu for beta = 1.
     """
     wide = _wide(x)
-    return (wide * torch.sigmoid(_checked_beta(beta, x) * wide)).to(x.dtype)
+    if isinstance(beta, Tensor) or not math.isfinite(beta):
+        beta = _checked_beta(beta, x)
+    return (wide * torch.sigmoid(beta * wide)).to(x.dtype)
 
 
 def _checked_beta(beta: float | Tensor, x: Tensor) -> float | Tensor:
@@ -214,6 +216,11 @@ def gated(
     return (activation(wide_gate) * wide_value).to(gate.dtype)
 
 
+def _gated(activation: Elementwise, gate: Tensor, value: Tensor) -> Tensor:
+    """`gated` of two projections of one x, which need no check."""
+    return (activation(widened(gate)) * widened(value)).to(gate.dtype)
+
+
 # --- feed-forward blocks ----------------------------------------------------------------------
 
 
@@ -251,7 +258,8 @@ class FeedForward(nn.Module):
         self,
         x: Float[Tensor, "*batch dim"],
     ) -> Float[Tensor, "*batch dim"]:
-        _check_last_axis(x, self.up.in_features)
+        if x.ndim == 0 or x.shape[-1] != self.up.in_features:
+            raise _refused(x, self.up.in_features)
         return self.down(self.activation(self.up(x)))
 
 
@@ -283,8 +291,9 @@ class GatedFeedForward(nn.Module):
         self,
         x: Float[Tensor, "*batch dim"],
     ) -> Float[Tensor, "*batch dim"]:
-        _check_last_axis(x, self.up.in_features)
-        return self.down(gated(self.activation, self.gate(x), self.up(x)))
+        if x.ndim == 0 or x.shape[-1] != self.up.in_features:
+            raise _refused(x, self.up.in_features)
+        return self.down(_gated(self.activation, self.gate(x), self.up(x)))
 
 
 def matched_ffn_dim(ffn_dim: int, multiple_of: int = 1) -> int:
@@ -306,6 +315,5 @@ def matched_ffn_dim(ffn_dim: int, multiple_of: int = 1) -> int:
     return -(-2 * ffn_dim // (3 * multiple_of)) * multiple_of
 
 
-def _check_last_axis(x: Tensor, dim: int) -> None:
-    if x.ndim == 0 or x.shape[-1] != dim:
-        raise ValueError(f"the last axis of x must be {dim} (dim), got shape {tuple(x.shape)}")
+def _refused(x: Tensor, dim: int) -> ValueError:
+    return ValueError(f"the last axis of x must be {dim} (dim), got shape {tuple(x.shape)}")

@@ -27,6 +27,8 @@ def readable(x: Tensor) -> bool:
     Tensors on the "meta" device and fake ones have none; a program that is being traced has them
     later; under vmap they would have to be the same in all calls at once.
     """
+    if type(x) is Tensor and not torch._C._are_functorch_transforms_active():
+        return not torch.compiler.is_compiling() and not x.is_meta  # the usual case, in one step
     return not torch.compiler.is_compiling() and not batched(x) and has_numbers(x)
 
 

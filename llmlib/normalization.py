@@ -111,10 +111,9 @@ class _Norm(nn.Module):
         self.dim, self.eps, self.gain = dim, eps, gain
         self.weight = nn.Parameter(torch.ones(dim) if gain == "weight" else torch.zeros(dim))
 
-    def _check_width(self, x: Tensor) -> None:
-        if not x.ndim or x.shape[-1] != self.dim or not x.is_floating_point():
-            found = f"{x.dtype} of shape {tuple(x.shape)}"
-            raise ValueError(f"x is {found}, expected floats with {self.dim} features")
+    def _refused(self, x: Tensor) -> ValueError:
+        found = f"{x.dtype} of shape {tuple(x.shape)}"
+        return ValueError(f"x is {found}, expected floats with {self.dim} features")
 
 
 class LayerNorm(_Norm):
@@ -139,7 +138,8 @@ class LayerNorm(_Norm):
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        self._check_width(x)
+        if not x.ndim or x.shape[-1] != self.dim or not x.is_floating_point():
+            raise self._refused(x)
         weight = self.weight if self.gain == "weight" else 1 + self.weight
         return _layer_norm(x, weight, self.bias, self.eps)
 
@@ -166,7 +166,8 @@ class RMSNorm(_Norm):
         super().__init__(dim, eps, gain)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        self._check_width(x)
+        if not x.ndim or x.shape[-1] != self.dim or not x.is_floating_point():
+            raise self._refused(x)
         if self.gain == "weight":
             return _rms_norm(x, self.weight, self.eps)
         return _rms_norm(widened(x), 1 + widened(self.weight), self.eps).to(x.dtype)

@@ -4,7 +4,7 @@
 positions that are added to the embedding, blocks, the last norm, and the caches of the layers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -99,7 +99,10 @@ class BlockStack(nn.Module):
 
     def readers(self) -> list[Reader]:
         """What a cache has to know of each layer."""
-        return [reader() for reader in map(_reader_of, self.blocks)]
+        for block in self.blocks:
+            if not hasattr(block, "reader"):
+                raise TypeError(f"a block is a {type(block).__name__}, expected a Block")
+        return [block.reader() for block in self.blocks]  # type: ignore[operator]
 
     def new_cache(self, capacity: int | None = None) -> KVCache:
         """An empty cache that keeps of each layer what its mixer needs, and no more.
@@ -116,13 +119,6 @@ class BlockStack(nn.Module):
             return LatentKVCache(capacity)
         (window,) = windows
         return KVCache(capacity) if window is None else RollingKVCache(window)
-
-
-def _reader_of(block: nn.Module) -> Callable[[], Reader]:
-    found = getattr(block, "reader", None)
-    if found is None:
-        raise TypeError(f"a block is a {type(block).__name__}, expected a Block")
-    return found
 
 
 class _Maker:

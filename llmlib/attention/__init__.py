@@ -35,7 +35,8 @@ from llmlib.attention.latent import LatentAttention
 from llmlib.checks import check_options
 from llmlib.kv_cache import LayerCache, without_gradient
 from llmlib.normalization import RMSNorm
-from llmlib.position_encoding import Layout, Rotation, apply_rotation
+from llmlib.position_encoding import Layout, Rotation
+from llmlib.position_encoding.rotation import turned
 from llmlib.sizes import check_sizes
 
 __all__ = [
@@ -194,8 +195,8 @@ class Attention(nn.Module):
         source = x if context is None else context
         k, v = source if isinstance(source, tuple) else self.keys_values(source)
         if rotation is not None:
-            q = _turned(q, rotation, self.rope_layout)
-            k = _turned(k, rotation, self.rope_layout)
+            _check_rotation(q, rotation)
+            q, k = turned(q, rotation, self.rope_layout), turned(k, rotation, self.rope_layout)
         return q, k, v
 
     def keys_values(self, context: Float[Tensor, "batch seq_k context_dim"]) -> KeysValues:
@@ -264,12 +265,12 @@ def _by_head(x: Tensor, width: int, norm: nn.Module | None = None) -> Tensor:
     return heads.transpose(1, 2)
 
 
-def _turned(x: Tensor, rotation: Rotation, layout: Layout) -> Tensor:
-    """A table for part of a head turns its first features and leaves the others."""
-    width = 2 * rotation[0].shape[-1]
-    if width >= x.shape[-1]:
-        return apply_rotation(x, rotation, layout)
-    return torch.cat([apply_rotation(x[..., :width], rotation, layout), x[..., width:]], dim=-1)
+def _check_rotation(q: Tensor, rotation: Rotation) -> None:
+    """Tables of one row would be stretched over all positions, and too wide ones cannot turn."""
+    rows, width = rotation[0].shape[-2], 2 * rotation[0].shape[-1]
+    if width > q.shape[-1] or (rows != q.shape[2] and not torch.compiler.is_compiling()):
+        found = f"the rotation is for {rows} positions and head_dim {width}"
+        raise ValueError(f"{found}, expected {q.shape[2]} and {q.shape[-1]} or less")
 
 
 def pool_heads(

@@ -111,7 +111,7 @@ def attend(
         engine: one of these, unless a `with engine(...)` around the call asks for another.
         alibi_slopes: (heads,) or (batch, heads), instead of the bias that they make.
     """
-    engine = engine_asked() or engine
+    engine = (_asking.anywhere and engine_asked()) or engine
     plain = bias is None and mask is None and not torch.compiler.is_compiling()
     if plain and engine != "sdpa" and engine != "reference":  # mypy narrows it so
         q, k, v = in_one_type(q, k, v)

@@ -79,7 +79,8 @@ class Decoder(BlockStack):
             RuntimeError: a cache whose layers have seen different tokens, because a pass was
                 interrupted or was another model's: reset it.
         """
-        check_pass(self.config, self.readers(), token_ids, cache, attention_mask)
+        plain = cache is None and attention_mask is None
+        check_pass(self.config, () if plain else self.readers(), token_ids, cache, attention_mask)
         at = self.places(token_ids, cache, attention_mask)
         x = self.run(self.embed(token_ids, at), at, cache)
         if isinstance(cache, FixedKVCache):
@@ -125,13 +126,13 @@ class Decoder(BlockStack):
 
     def hidden_states(self, token_ids: TokenIds) -> list[Hidden]:
         """The residual stream after the embedding and after each block: L + 1 tensors."""
-        check_pass(self.config, self.readers(), token_ids, None, None)
+        check_pass(self.config, (), token_ids, None, None)
         at = self.places(token_ids)
         return self.hidden(self.embed(token_ids, at), at)
 
     def attention_maps(self, token_ids: TokenIds) -> list[Float[Tensor, "batch heads seq seq"]]:
         """Where each head of each block looks: L tensors, (batch, heads, queries, keys)."""
-        check_pass(self.config, self.readers(), token_ids, None, None)
+        check_pass(self.config, (), token_ids, None, None)
         at = self.places(token_ids, slopes=False)
         return self.maps(self.embed(token_ids, at), at)
 

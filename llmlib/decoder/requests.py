@@ -32,7 +32,8 @@ def check_pass(
         token_ids, cache, attention_mask: as for `Decoder.forward`.
     """
     check_ids(config, token_ids)
-    check_cache(cache)
+    if cache is not None:
+        check_cache(cache)
     new, past = token_ids.shape[1], 0
     if isinstance(cache, FixedKVCache):
         if not torch.compiler.is_compiling():  # its length is a tensor, which no trace can read
@@ -43,7 +44,8 @@ def check_pass(
     elif cache is not None:
         cache.check(readers)
         past = cache.length
-    check_context(config, past + new, cache)
+    if past + new > config.context:
+        check_context(config, past + new, cache)
     if attention_mask is not None:
         room = cache.capacity if isinstance(cache, FixedKVCache) else past + new
         check_mask(readers, attention_mask, (token_ids.shape[0], room), cache)

@@ -100,7 +100,8 @@ def attention_by_tiles(
     engine: Engine = "auto", tiles: TileSizes = USUAL_TILES,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """`flash_attention` of what is checked already: what the library's own modules call."""
-    if choose_engine(engine, q, v.shape[-1]) == "triton":
+    here = engine == "blocked" or (engine == "auto" and not q.is_cuda)
+    if not here and choose_engine(engine, q, v.shape[-1]) == "triton":
         from llmlib.flash_attention.launch import triton_attention  # Triton is there only on Linux
 
         return triton_attention(q, k, v, slopes, options)

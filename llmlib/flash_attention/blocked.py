@@ -245,7 +245,8 @@ def blocked_attention(
             return blocked_attention(q, k, v, slopes, options, needs_lse, tiles)
     mask = Mask(q.shape[2], k.shape[2], options.causal, options.window)
     scores = Scores(mask, options.scale, options.softcap, tiles)
-    if torch._C._are_functorch_transforms_active() or has_tangent(q, k, v):
+    forward_mode = forward_ad._current_level >= 0 and has_tangent(q, k, v)
+    if forward_mode or torch._C._are_functorch_transforms_active():
         return differentiable_attention(q, k, v, slopes, scores)
     fits = one_tile.fits(q, k, tiles.scores)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
@@ -260,8 +261,6 @@ def blocked_attention(
 
 def has_tangent(*tensors: Tensor) -> bool:
     """Whether forward-mode differentiation goes through one of the tensors."""
-    if forward_ad._current_level < 0:
-        return False
     return any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 

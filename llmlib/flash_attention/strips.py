@@ -46,8 +46,8 @@ class Mask:
     @property
     def shows_all(self) -> bool:
         """Whether every query sees every key, as a single query of a decoder does."""
-        last = self.position(self.seq_q - 1)
-        ahead = self.seq_k - 1 - self.position(0)  # the furthest key ahead of a query
+        last = self.seq_k - 1  # where the last query stands
+        ahead = self.seq_q - 1  # how far the last key lies ahead of the first query
         reach = self.window is None or max(last, ahead) < self.window
         return reach and not (self.causal and ahead > 0)
 

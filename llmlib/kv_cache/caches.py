@@ -67,11 +67,11 @@ class KVCache:
             reason = self.layer(i).why_not(reader)
             if reason is not None:
                 raise ValueError(reason)
-        last = self.layers[n_layers - 1].length
+        first, last = self.layers[0].length, self.layers[n_layers - 1].length
         beyond = self.layers[n_layers].length if started > n_layers else 0
-        if last != self.length or beyond:
+        if last != first or beyond:
             raise RuntimeError(
-                f"the cache has seen {self.length} tokens in layer 1, {last} in layer {n_layers} "
+                f"the cache has seen {first} tokens in layer 1, {last} in layer {n_layers} "
                 f"and {beyond} beyond the model's last: a pass was interrupted, or was another "
                 "model's; reset it"
             )
@@ -97,7 +97,8 @@ class KVCache:
 
     def positions(self, n_new: int) -> Int[Tensor, " seq"]:
         """The positions of the next n_new tokens."""
-        return torch.arange(self.length, self.length + n_new)
+        length = self.length
+        return torch.arange(length, length + n_new)
 
     def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:
         """The first layer's `key_positions`; where all layers are of one kind, every layer's."""

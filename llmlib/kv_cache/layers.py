@@ -60,6 +60,12 @@ def kind(x: Tensor) -> tuple[object, ...]:
     return (x.shape[0], x.shape[1], x.shape[3], x.dtype, x.device)
 
 
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether `kind` of both is equal, at once."""
+    same = a.shape[:2] == b.shape[:2] and a.shape[3] == b.shape[3]
+    return same and a.dtype == b.dtype and a.device == b.device
+
+
 def check_kind(held: Tensor, x: Tensor) -> None:
     """ValueError for rows that belong to another batch, model or type than those that are held."""
     if kind(held) != kind(x):
@@ -79,23 +85,18 @@ class Buffer:
         self.length = 0
 
     def append(self, x: Tensor) -> Tensor:
-        """Store (batch, heads, seq, width) behind what is there; return a view of everything."""
+        """Store (batch, heads, seq, width) after what is there; return a view of everything."""
         end = self.length + x.shape[2]
-        if self.data is None or not self._fits(x, end):
-            self.grow(x, end)
-        assert self.data is not None
-        self.data[:, :, self.length : end] = x
+        data = self.data
+        if data is None or end > data.shape[2] or not _alike(data, x):
+            if data is not None and self.length:
+                check_kind(data, x)
+            data = self.grow(x, end)
+        data[:, :, self.length : end] = x
         self.length = end
-        return self.data[:, :, :end]
+        return data[:, :, :end]
 
-    def _fits(self, x: Tensor, end: int) -> bool:
-        assert self.data is not None
-        alike = kind(self.data) == kind(x)
-        if self.length and not alike:
-            check_kind(self.data, x)
-        return alike and end <= self.data.shape[2]
-
-    def grow(self, x: Tensor, end: int) -> None:
+    def grow(self, x: Tensor, end: int) -> Tensor:
         """Doubling copies each row less than twice on average, however long the text becomes."""
         room = self.capacity or FIRST_CAPACITY
         while room < end:
@@ -104,6 +105,7 @@ class Buffer:
         if self.data is not None and self.length:
             grown[:, :, : self.length] = self.data[:, :, : self.length]
         self.data = grown
+        return grown
 
     @property
     def n_bytes(self) -> int:
@@ -177,9 +179,10 @@ class _BufferedLayer(LayerCache):
         self.cut(0)
 
     def prepare(self, keys: Tensor, values: Tensor) -> None:
-        """Check new tokens, and drop what an interrupted update left behind."""
+        """Check new tokens, and drop what an interrupted update left there."""
         check_pair(keys, values)
-        self.cut(self.length)
+        if self.buffers[0].length != self.length or self.buffers[-1].length != self.length:
+            self.cut(self.length)
 
     def cut(self, length: int) -> None:
         """Forget all but the first tokens."""

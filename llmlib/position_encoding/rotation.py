@@ -73,16 +73,24 @@ def apply_rotation(
         ValueError: unknown layout, tables of another head_dim or of other positions than x's.
     """
     _check_layout(layout)
+    _check_table(x, rotation[0])
+    return turned(x, rotation, layout)
+
+
+def turned(x: Tensor, rotation: Rotation, layout: Layout) -> Tensor:
+    """`apply_rotation` of what is checked; tables for fewer features turn the first of x."""
     cos, sin = rotation
-    _check_table(x, cos)
+    width = 2 * cos.shape[-1]
+    if width < x.shape[-1]:
+        return torch.cat([turned(x[..., :width], rotation, layout), x[..., width:]], dim=-1)
     wide = widened(x)
     if layout == "half":
         a, b = wide.chunk(2, dim=-1)
-        turned = torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+        y = torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
     else:
         a, b = wide[..., 0::2], wide[..., 1::2]
-        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
-    return turned.to(x.dtype)
+        y = torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
+    return y.to(x.dtype)
 
 
 def rotate(
