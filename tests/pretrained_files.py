@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llmlib.decoder import Decoder, DecoderConfig
-from llmlib.pretrained.gguf_models import gguf_rules
+from llmlib.pretrained.gguf_models import NAMES
+from llmlib.pretrained.names import rules_of
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2,
@@ -58,22 +59,23 @@ def shards(path, changes=None):
 def write_gguf(path, model, architecture="llama", change=lambda tensors: None, **settings):
     """A random model as llama.cpp stores it, without a tokenizer."""
     config, writer = model.config, gguf.GGUFWriter(path, architecture)
+    block, mixer = config.block, config.block.mixer
     numbers = {
         "block_count": config.n_layers, "context_length": config.context,
-        "embedding_length": config.dim, "feed_forward_length": config.ffn_dim,
-        "attention.head_count": config.n_heads, "attention.head_count_kv": config.n_kv_heads,
+        "embedding_length": config.dim, "feed_forward_length": block.feed_forward.ffn_dim,
+        "attention.head_count": mixer.n_heads, "attention.head_count_kv": mixer.n_kv_heads,
         **settings,
     }  # fmt: skip
     for name, value in numbers.items():
         if value is not None:
             writer.add_uint32(f"{architecture}.{name}", value)
-    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", config.norm_eps)
-    writer.add_float32(f"{architecture}.rope.freq_base", config.rope_base)
+    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", block.norm.eps)
+    writer.add_float32(f"{architecture}.rope.freq_base", mixer.rope.base)
     weights, tensors = model.state_dict(), {}
-    for rule in gguf_rules(config, permuted=False):
+    for rule in rules_of(model, config, NAMES):
         x = weights[rule.parameter]
         if architecture == "llama" and rule.tensor.endswith(("attn_q.weight", "attn_k.weight")):
-            heads = len(x) // config.head_dim
+            heads = len(x) // mixer.head_dim
             x = x.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)  # as its converter
         tensors[rule.tensor] = x.contiguous().numpy().astype(np.float32)
     change(tensors)

@@ -30,8 +30,10 @@ def rope_frequencies(
             "default", "linear", "ntk", "llama3" or "yarn"; factor; for the last two
             original_max_position_embeddings; for llama3 low_freq_factor and high_freq_factor;
             for yarn, if wanted, beta_fast (32), beta_slow (1) and truncate (True). "ntk" is this
-            library's name: one base for all lengths; see `dynamic_ntk` for one that grows.
-            What YaRN also multiplies cosine and sine with is `rope_amplitude(scaling)`.
+            library's name: one base for all lengths; see `dynamic_ntk` for one that grows. So is
+            "factors": numbers that the frequencies are divided by, one for each pair (Phi-3 has
+            such a list, and so have GGUF files of Llama 3, where its scaling is worked out).
+            What some also multiply cosine and sine with is `rope_amplitude(scaling)`.
 
     Raises:
         TypeError, ValueError: a head_dim that is odd or not positive, a base not above 0, an
@@ -52,6 +54,8 @@ def rope_frequencies(
         return frequencies
     if kind == "linear":
         return frequencies / _number(scaling, "factor")
+    if kind == "factors":
+        return frequencies / _factors(scaling, len(frequencies))
     if kind == "llama3":
         return _llama3_frequencies(frequencies, scaling)
     return _yarn_frequencies(frequencies, head_dim, base, scaling)
@@ -59,7 +63,7 @@ def rope_frequencies(
 
 def rope_type(scaling: Scaling | None) -> str:
     """The scaling's kind, "default" where there is none; ValueError for an unknown one."""
-    kinds = ("default", "linear", "ntk", "llama3", "yarn")
+    kinds = ("default", "linear", "ntk", "llama3", "yarn", "factors")
     # transformers wrote "type" before version 4.43.
     kind = "default" if scaling is None else scaling.get("rope_type", scaling.get("type"))
     if kind not in kinds:
@@ -70,15 +74,20 @@ def rope_type(scaling: Scaling | None) -> str:
 def rope_amplitude(scaling: Scaling | None) -> float:
     """What cosine and sine are multiplied with: 0.1 ln(factor) + 1 for YaRN, else 1.
 
+    "yarn" and "factors" may say another number, as attention_factor.
+
     Queries and keys both carry it, so scores grow by its square: the softmax of a stretched context
     is made sharper.
 
     Source: peng2023yarn
     """
-    if scaling is None or rope_type(scaling) != "yarn":
+    kind = rope_type(scaling)
+    if scaling is None or kind not in ("yarn", "factors"):
         return 1.0
     if scaling.get("attention_factor") is not None:
         return _number(scaling, "attention_factor")
+    if kind == "factors":
+        return 1.0
     factor = max(_number(scaling, "factor"), 1.0)  # a context that shrinks stays as it is
     if scaling.get("mscale") and scaling.get("mscale_all_dim"):
         above, below = (0.1 * scaling[n] * math.log(factor) for n in ("mscale", "mscale_all_dim"))
@@ -149,6 +158,16 @@ def _yarn_frequencies(
     pairs = torch.arange(len(frequencies), dtype=torch.float64, device="cpu")
     kept = 1 - ((pairs - first) / width).clamp(0, 1)
     return kept * frequencies + (1 - kept) * frequencies / factor
+
+
+def _factors(scaling: Scaling, pairs: int) -> Tensor:
+    """The numbers that the frequencies are divided by."""
+    found = scaling.get("factors")
+    if not isinstance(found, list | tuple) or len(found) != pairs:
+        raise ValueError(f"factors is {found!r:.200}, expected {pairs}, one for each pair")
+    for factor in found:
+        _number({"rope_type": "factors", "factors": factor}, "factors")
+    return torch.tensor(found, dtype=torch.float64, device="cpu")
 
 
 def _number(scaling: Scaling, name: str) -> float:

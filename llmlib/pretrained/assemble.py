@@ -5,17 +5,17 @@ that loading needs little more memory than the weights.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from llmlib.decoder import Decoder, DecoderConfig
+import llmlib.architecture as arch
 
-Part = Callable[[Tensor], Tensor]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @runtime_checkable
@@ -37,7 +37,7 @@ class Rule:
 
     parameter: str  # name in the model
     tensor: str  # name in the file
-    part: Part = lambda stored: stored  # e.g. a transposition, or one of three matrices in one
+    part: Callable[[Tensor], Tensor] = lambda stored: stored  # e.g. one of three matrices in one
 
 
 DTYPES = {
@@ -54,47 +54,58 @@ def weights_dtype(dtype: torch.dtype | str) -> torch.dtype:
     return found
 
 
-def assemble(
-    config: DecoderConfig,
-    files: TensorFiles,
-    rules: Collection[Rule],
-    ignored: Callable[[str], bool] = lambda name: False,
-    dtype: torch.dtype = torch.float32,
-) -> Decoder:
-    """The decoder with the files' weights, ready to run: `fill` of an `empty_decoder`."""
-    return fill(empty_decoder(config), files, rules, ignored, dtype)
+SIZES = (
+    "dim", "vocab_size", "rows", "n_heads", "n_kv_heads", "head_dim", "value_dim", "kv_rank",
+    "rope_dim", "plain_dim", "query_rank", "ffn_dim", "n_experts",
+)  # fmt: skip
+"""Sizes of a description that are the side of a tensor; a window or a context may be any."""
 
 
-def empty_decoder(config: DecoderConfig) -> Decoder:
-    """The decoder without memory for its weights."""
-    with torch.device("meta"):
-        return Decoder(config)
-
-
-def check_sizes(config: DecoderConfig, files: TensorFiles) -> None:
+def check_sizes(config: arch.ModelConfig, files: TensorFiles) -> None:
     """ValueError for a size beyond all that the files hold, before anything is made of that size.
 
     Every layer has a tensor, and every width is the side of one.
     """
+    check_layers("n_layers", config.n_layers, files)
     numbers = sum(math.prod(shape) for shape in files.shapes.values())
-    limits = {"n_layers": len(files.shapes)}
-    limits |= dict.fromkeys(("vocab_size", "dim", "n_heads", "head_dim", "ffn_dim"), numbers)
-    for name, limit in limits.items():
-        if getattr(config, name) > limit:
+    for name, size in described_sizes(config):
+        if size > numbers:
             raise ValueError(
-                f"{name} is {getattr(config, name)}, expected no more than {limit}: the weights "
-                f"are {len(files.shapes)} tensors with {numbers} numbers in all"
+                f"{name} is {size}, expected no more than {numbers}: the weights are "
+                f"{len(files.shapes)} tensors with {numbers} numbers in all"
             )
 
 
+def check_layers(name: str, n_layers: int, files: TensorFiles) -> None:
+    """ValueError for more layers than the files have tensors; name is what says so."""
+    if n_layers > len(files.shapes):
+        raise ValueError(
+            f"{name} is {n_layers}, expected no more than {len(files.shapes)}, the tensors that "
+            "the weights have"
+        )
+
+
+def described_sizes(part: Any) -> Iterator[tuple[str, int]]:
+    """Name and value of every size in a description that is the side of a tensor."""
+    if isinstance(part, tuple):
+        for one in part:
+            yield from described_sizes(one)
+    elif isinstance(part, arch.Described):
+        for name, value in vars(part).items():
+            if name in SIZES and value is not None:
+                yield name, value
+            else:
+                yield from described_sizes(value)
+
+
 def fill(
-    model: Decoder,
+    model: Model,
     files: TensorFiles,
     rules: Collection[Rule],
     ignored: Callable[[str], bool],
     dtype: torch.dtype,
     copies: Mapping[str, str] | None = None,
-) -> Decoder:
+) -> Model:
     """The model with the files' weights, ready to run.
 
     Args:
@@ -115,8 +126,11 @@ def fill(
     used_twice = [copy for copy in copies or {} if _is_copy(copy, (copies or {})[copy], files)]
     check_tensors(expected, files, rules, lambda name: name in used_twice or ignored(name))
     weights = {}
+    last, whole_tensor = "", torch.empty(0)
     for rule in rules:
-        stored = rule.part(files.read(rule.tensor))
+        if rule.tensor != last:  # several parameters in turn may be parts of one
+            last, whole_tensor = rule.tensor, files.read(rule.tensor)
+        stored = rule.part(whole_tensor)
         # A part of a larger tensor would keep all of it in memory.
         whole = stored.untyped_storage().nbytes() == stored.nbytes and stored.is_contiguous()
         weights[rule.parameter] = stored.to(dtype) if whole else stored.to(dtype, copy=True)

@@ -1,12 +1,9 @@
-"""BLOOM on Hugging Face."""
+"""BLOOM on Hugging Face: ALiBi, and a norm after the embedding."""
 
-from functools import partial
-
-import torch
-
-from llmlib.decoder import DecoderConfig
-from llmlib.pretrained.assemble import Rule
-from llmlib.pretrained.family import EVERYWHERE, Family, both, head, head_width
+import llmlib.architecture as arch
+from llmlib.pretrained.everywhere import EVERYWHERE
+from llmlib.pretrained.family import Family, attention, feed_forward, model
+from llmlib.pretrained.names import Names, in_groups
 from llmlib.pretrained.settings import (
     FLAG,
     POSITIVE,
@@ -15,22 +12,21 @@ from llmlib.pretrained.settings import (
     SameAs,
     Settings,
     Table,
-    Used,
     harmless,
 )
 
 SETTINGS: Table = {
     **EVERYWHERE,
-    "vocab_size": Used(SIZE),
-    "hidden_size": Used(SIZE),
+    "vocab_size": SIZE(),
+    "hidden_size": SIZE(),
     "n_embed": SameAs("hidden_size"),
-    "n_layer": Used(SIZE),
-    "num_hidden_layers": SameAs("n_layer"),
-    "n_head": Used(SIZE),
-    "num_attention_heads": SameAs("n_head"),
-    "seq_length": Used(SIZE, 2048),  # trained with 2048; ALiBi sets no limit
-    "layer_norm_epsilon": Used(POSITIVE, 1e-5),
-    "tie_word_embeddings": Used(FLAG, True),
+    "num_hidden_layers": SIZE(),
+    "n_layer": SameAs("num_hidden_layers"),
+    "num_attention_heads": SIZE(),
+    "n_head": SameAs("num_attention_heads"),
+    "seq_length": SIZE(2048),  # trained with 2048; ALiBi sets no limit
+    "layer_norm_epsilon": POSITIVE(1e-5),
+    "tie_word_embeddings": FLAG(True),
     "apply_residual_connection_post_layernorm": Only((False,)),
     **harmless("always 4 * hidden_size, or the tensors would not fit", "n_inner"),
     **harmless(
@@ -40,56 +36,40 @@ SETTINGS: Table = {
     ),
 }  # fmt: skip
 
+NAMES: Names = {
+    "embedding.weight": "transformer.word_embeddings.weight",
+    "embedding_norm.{kind}": "transformer.word_embeddings_layernorm.{kind}",
+    "norm.{kind}": "transformer.ln_f.{kind}",
+    "output.weight": "lm_head.weight",
+    "blocks.{i}.norms.mixer_input.{kind}": "transformer.h.{i}.input_layernorm.{kind}",
+    "blocks.{i}.mixer.query.{kind}": (
+        "transformer.h.{i}.self_attention.query_key_value.{kind}", in_groups(0)
+    ),
+    "blocks.{i}.mixer.key.{kind}": (
+        "transformer.h.{i}.self_attention.query_key_value.{kind}", in_groups(1)
+    ),
+    "blocks.{i}.mixer.value.{kind}": (
+        "transformer.h.{i}.self_attention.query_key_value.{kind}", in_groups(2)
+    ),
+    "blocks.{i}.mixer.output.{kind}": "transformer.h.{i}.self_attention.dense.{kind}",
+    "blocks.{i}.norms.feed_forward_input.{kind}": (
+        "transformer.h.{i}.post_attention_layernorm.{kind}"
+    ),
+    "blocks.{i}.feed_forward.up.{kind}": "transformer.h.{i}.mlp.dense_h_to_4h.{kind}",
+    "blocks.{i}.feed_forward.down.{kind}": "transformer.h.{i}.mlp.dense_4h_to_h.{kind}",
+}  # fmt: skip
 
-def _config(settings: Settings) -> DecoderConfig:
-    return DecoderConfig(
-        vocab_size=settings["vocab_size"],
-        dim=settings["hidden_size"],
-        n_layers=settings["n_layer"],
-        n_heads=settings["n_head"],
-        head_dim=head_width(settings, "hidden_size", "n_head"),
-        context=settings["seq_length"],
-        norm="layer",
-        norm_eps=settings["layer_norm_epsilon"],
-        activation="gelu_tanh",
-        gated=False,
-        bias=True,
-        position="alibi",
-        tied=settings["tie_word_embeddings"],
-        embedding_norm=True,
+
+def configure(settings: Settings) -> arch.ModelConfig:
+    """What the settings of BLOOM describe."""
+    norm = arch.Norm("layer", settings["layer_norm_epsilon"], bias=True)
+    block = arch.Block(
+        attention(settings, None, alibi=True, qkv_bias=True, out_bias=True),
+        feed_forward(settings, activation="gelu_tanh", gated=False, bias=True),
+        norm,
     )
+    blocks = [block] * settings["num_hidden_layers"]
+    return model(settings, blocks, settings["seq_length"], first_norm=norm)
 
 
-def _rules(config: DecoderConfig, prefix: str) -> list[Rule]:
-    """BLOOM stores queries, keys and values as one matrix, head by head."""
-    rules = [
-        Rule("embedding.weight", f"{prefix}word_embeddings.weight"),
-        *both("embedding_norm", f"{prefix}word_embeddings_layernorm"),
-        *both("norm", f"{prefix}ln_f"),
-    ]
-    for i in range(config.n_layers):
-        block, stored = f"blocks.{i}", f"{prefix}h.{i}"
-        for n, name in enumerate(("query", "key", "value")):
-            for kind in ("weight", "bias"):
-                parameter = f"{block}.attention.sublayer.{name}.{kind}"
-                tensor = f"{stored}.self_attention.query_key_value.{kind}"
-                rules.append(
-                    Rule(parameter, tensor, partial(_of_each_head, n_heads=config.n_heads, n=n))
-                )
-        for parameter, tensor in (
-            ("attention.sublayer.output", "self_attention.dense"),
-            ("feed_forward.sublayer.up", "mlp.dense_h_to_4h"),
-            ("feed_forward.sublayer.down", "mlp.dense_4h_to_h"),
-            ("attention.norm", "input_layernorm"),
-            ("feed_forward.norm", "post_attention_layernorm"),
-        ):
-            rules += both(f"{block}.{parameter}", f"{stored}.{tensor}")
-    return rules + head(config)
-
-
-def _of_each_head(x: torch.Tensor, n_heads: int, n: int) -> torch.Tensor:
-    """Rows lie as (head, query | key | value, head_dim): those of query, key or value."""
-    return x.unflatten(0, (n_heads, 3, -1))[:, n].flatten(0, 1)
-
-
-BLOOM = Family(SETTINGS, _config, _rules, prefix="transformer.", no_weights={})
+BLOOM = Family(SETTINGS, configure, NAMES, prefix="transformer.")

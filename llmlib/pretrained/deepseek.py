@@ -1,27 +1,27 @@
 """DeepSeek-V2 on Hugging Face: latent attention."""
 
-from functools import partial
+import math
 
-import torch
+from torch import Tensor
 
-from llmlib.attention import LatentSizes
-from llmlib.decoder import DecoderConfig
-from llmlib.pretrained.assemble import Rule
-from llmlib.pretrained.family import Family, both
-from llmlib.pretrained.llama import NO_WEIGHTS, PREFIX, around_attention, llama_config
+import llmlib.architecture as arch
+from llmlib.pretrained.family import ANGLES, Family, feed_forward, model, rms
+from llmlib.pretrained.llama import NAMES as LLAMA_NAMES
 from llmlib.pretrained.llama import SETTINGS as LLAMA_SETTINGS
-from llmlib.pretrained.settings import COUNT, SIZE, SameAs, Settings, Table, Used, harmless
+from llmlib.pretrained.names import Names, Part
+from llmlib.pretrained.rope_settings import rope
+from llmlib.pretrained.settings import COUNT, SIZE, SameAs, Settings, Table, harmless
 from llmlib.sizes import check_even
 
 SETTINGS: Table = {
     **LLAMA_SETTINGS,
-    "kv_lora_rank": Used(SIZE, 512),
-    "q_lora_rank": Used(SIZE, 1536, null=True),
-    "qk_rope_head_dim": Used(SIZE, 64),
-    "qk_nope_head_dim": Used(SIZE, 128),
-    "v_head_dim": Used(SIZE, 128),
-    "first_k_dense_replace": Used(COUNT, 0),
-    "n_routed_experts": Used(COUNT, 64, null=True),
+    "kv_lora_rank": SIZE(512),
+    "q_lora_rank": SIZE(1536, null=True),
+    "qk_rope_head_dim": SIZE(64),
+    "qk_nope_head_dim": SIZE(128),
+    "v_head_dim": SIZE(128),
+    "first_k_dense_replace": COUNT(0),
+    "n_routed_experts": COUNT(64, null=True),
     "num_experts": SameAs("n_routed_experts"),
     **harmless("follows from the widths above", "head_dim", "qk_head_dim"),
     **harmless(
@@ -33,7 +33,7 @@ SETTINGS: Table = {
 }  # fmt: skip
 
 
-def _config(settings: Settings) -> DecoderConfig:
+def configure(settings: Settings) -> arch.ModelConfig:
     """Latent attention and dense feed-forward blocks; a mixture of experts is not supported."""
     layers, dense = settings["num_hidden_layers"], settings["first_k_dense_replace"]
     if settings["n_routed_experts"] and dense < layers:
@@ -48,46 +48,90 @@ def _config(settings: Settings) -> DecoderConfig:
             f"num_key_value_heads is {kv_heads}, expected {heads} as num_attention_heads: latent "
             "attention has a key for each head"
         )
+    block = arch.Block(_mixer(settings), feed_forward(settings), rms(settings))
+    return model(settings, [block] * layers)
+
+
+def _mixer(settings: Settings) -> arch.Latent:
+    """DeepSeek-V2 sharpens the scores of a stretched context here, not in RoPE's tables.
+
+    By (0.1 * mscale_all_dim * ln(factor) + 1)^2; without that setting the usual scale stays.
+    """
     check_even("qk_rope_head_dim", settings["qk_rope_head_dim"], "RoPE rotates pairs")
-    sizes = LatentSizes(
-        kv_rank=settings["kv_lora_rank"],
-        rope_dim=settings["qk_rope_head_dim"],
-        plain_dim=settings["qk_nope_head_dim"],
-        value_dim=settings["v_head_dim"],
-        query_rank=settings["q_lora_rank"],
+    turning, scale = rope(settings, layout="interleaved"), None
+    width = settings["qk_nope_head_dim"] + settings["qk_rope_head_dim"]
+    strength = dict(turning.scaling.more).get("mscale_all_dim") if turning.scaling else None
+    if turning.scaling and strength:
+        sharper = 0.1 * strength * math.log(max(turning.scaling.factor, 1)) + 1
+        scale = sharper**2 / math.sqrt(width)
+    return arch.Latent(
+        settings["num_attention_heads"],
+        settings["kv_lora_rank"],
+        settings["qk_rope_head_dim"],
+        settings["qk_nope_head_dim"],
+        settings["v_head_dim"],
+        settings["q_lora_rank"],
+        turning,
+        qkv_bias=settings["attention_bias"],
+        out_bias=settings["attention_bias"],
+        norm=arch.Norm("rms", 1e-6),  # whatever rms_norm_eps says of the others
+        scale=scale,
     )
-    turned = {**settings, "head_dim": sizes.rope_dim}  # what RoPE turns: a part of each head
-    return llama_config(turned, head_dim=sizes.head_dim, latent=sizes, rope_layout="interleaved")
 
 
-def _rules(config: DecoderConfig, prefix: str) -> list[Rule]:
-    """DeepSeek stores latent and rotated key as one matrix, and what expands the latent by head."""
-    rules, sizes = around_attention(config, prefix), config.latent
-    assert sizes is not None
-    inner, outer = bool(config.qkv_bias), bool(config.out_bias)
-    for i in range(config.n_layers):
-        mine, stored = f"blocks.{i}.attention.sublayer", f"{prefix}layers.{i}.self_attn"
-        if sizes.query_rank is None:
-            rules += both(f"{mine}.query", f"{stored}.q_proj", bias=False)
-        else:
-            rules += both(f"{mine}.query_down", f"{stored}.q_a_proj", inner)
-            rules += both(f"{mine}.query_norm", f"{stored}.q_a_layernorm", bias=False)
-            rules += both(f"{mine}.query", f"{stored}.q_b_proj", bias=False)
-        rules += both(f"{mine}.latent_norm", f"{stored}.kv_a_layernorm", bias=False)
-        rules += both(f"{mine}.output", f"{stored}.o_proj", outer)
-        for name, begin, end in (("latent", 0, sizes.kv_rank), ("rope_key", sizes.kv_rank, None)):
-            part = partial(_rows, n_heads=1, begin=begin, end=end)
-            for rule in both(f"{mine}.{name}", f"{stored}.kv_a_proj_with_mqa", inner):
-                rules.append(Rule(rule.parameter, rule.tensor, part))
-        for name, begin, end in (("key", 0, sizes.plain_dim), ("value", sizes.plain_dim, None)):
-            part = partial(_rows, n_heads=config.n_heads, begin=begin, end=end)
-            rules.append(Rule(f"{mine}.{name}_up.weight", f"{stored}.kv_b_proj.weight", part))
-    return rules
+def _latent(block: arch.Block) -> arch.Latent:
+    assert isinstance(block.mixer, arch.Latent)
+    return block.mixer
 
 
-def _rows(x: torch.Tensor, n_heads: int, begin: int, end: int | None) -> torch.Tensor:
-    """Some rows of each head's."""
-    return x.unflatten(0, (n_heads, -1))[:, begin:end].flatten(0, 1)
+def latent(block: arch.Block, x: Tensor) -> Tensor:
+    """What becomes the latent; the rotated key comes from the rows below."""
+    return x[: _latent(block).kv_rank]
 
 
-DEEPSEEK_V2 = Family(SETTINGS, _config, _rules, PREFIX, NO_WEIGHTS)
+def rope_key(block: arch.Block, x: Tensor) -> Tensor:
+    """What becomes the rotated key, below the latent."""
+    return x[_latent(block).kv_rank :]
+
+
+def of_each_head(n: int) -> Part:
+    """What expands the latent to keys (0) or values (1), which lie head by head."""
+
+    def part(block: arch.Block, x: Tensor) -> Tensor:
+        mixer = _latent(block)
+        rows = x.unflatten(0, (mixer.n_heads, -1))
+        return rows.split((mixer.plain_dim, mixer.value_dim), dim=1)[n].flatten(0, 1)
+
+    return part
+
+
+NAMES: Names = {
+    **LLAMA_NAMES,
+    "blocks.{i}.mixer.latent.{kind}": (
+        "model.layers.{i}.self_attn.kv_a_proj_with_mqa.{kind}", latent
+    ),
+    "blocks.{i}.mixer.rope_key.{kind}": (
+        "model.layers.{i}.self_attn.kv_a_proj_with_mqa.{kind}", rope_key
+    ),
+    "blocks.{i}.mixer.latent_norm.weight": "model.layers.{i}.self_attn.kv_a_layernorm.weight",
+    "blocks.{i}.mixer.key_up.weight": (
+        "model.layers.{i}.self_attn.kv_b_proj.weight", of_each_head(0)
+    ),
+    "blocks.{i}.mixer.value_up.weight": (
+        "model.layers.{i}.self_attn.kv_b_proj.weight", of_each_head(1)
+    ),
+}  # fmt: skip
+COMPRESSED: Names = {
+    **NAMES,
+    "blocks.{i}.mixer.query_down.{kind}": "model.layers.{i}.self_attn.q_a_proj.{kind}",
+    "blocks.{i}.mixer.query_norm.weight": "model.layers.{i}.self_attn.q_a_layernorm.weight",
+    "blocks.{i}.mixer.query.weight": "model.layers.{i}.self_attn.q_b_proj.weight",
+}
+
+
+def names(config: arch.ModelConfig) -> Names:
+    """Where queries are compressed, what makes them has another name."""
+    return NAMES if _latent(config.block).query_rank is None else COMPRESSED
+
+
+DEEPSEEK_V2 = Family(SETTINGS, configure, names, no_weights=ANGLES)

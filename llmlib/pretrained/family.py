@@ -1,118 +1,144 @@
-"""What the families of Hugging Face models share: their description, and keys found in all.
+"""What the families of Hugging Face models share: their description, and how settings become one.
 
-A family has a file of its own (`gpt2`, `llama`, `deepseek`, `bloom`): the table of its settings to
-lay beside config.json, the configuration that follows from them, and which stored tensor becomes
-which parameter. The defaults in the tables are those of transformers' class for the model type.
+A family has a file of its own, or shares that of its line of models: the table of its settings to
+lay beside config.json, the description that follows from them, and the table of its names to lay
+beside the folder. The defaults are those of transformers' class.
+
+Whatever a family calls them, settings are read under Llama's names: a table says that "n_embd" is
+another name of "hidden_size".
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from llmlib.decoder import DecoderConfig
-from llmlib.pretrained.assemble import Rule
-from llmlib.pretrained.settings import Only, Settings, Table, harmless, only
+import llmlib.architecture as arch
+from llmlib.pretrained.everywhere import EVERYWHERE
+from llmlib.pretrained.names import Names
+from llmlib.pretrained.rope_settings import reach
+from llmlib.pretrained.settings import FLAG, POSITIVE, SIZE, TEXT, Settings, Table
+from llmlib.sizes import check_even
 
 
 @dataclass(frozen=True)
 class Family:
-    """How one model type of Hugging Face becomes a decoder."""
+    """How one model type of Hugging Face becomes a model."""
 
     settings: Table
-    configure: Callable[[Settings], DecoderConfig]
-    rules: Callable[[DecoderConfig, str], list[Rule]]
-    prefix: str  # before the names of all tensors but the head's, if the folder has a head
-    no_weights: Mapping[str, str]  # pattern of a tensor's name -> why it is passed over
+    configure: Callable[[Settings], arch.ModelConfig]
+    names: Names | Callable[[arch.ModelConfig], Names]
+    prefix: str = "model."  # before the names of all tensors but the head's, if there is a head
+    no_weights: Mapping[str, str] = field(default_factory=dict)  # pattern of a name -> why not
+    other_head: str | None = None  # another name of the head
+
+    def names_of(self, config: arch.ModelConfig) -> Names:
+        """The table of names, which may depend on what the model has."""
+        return self.names(config) if callable(self.names) else self.names
 
 
-# --- settings of every family -----------------------------------------------------------------
-
-TRAINING = harmless(
-    "used in training alone",
-    "initializer_range", "gradient_checkpointing", "embd_pdrop", "attn_pdrop", "resid_pdrop",
-    "attention_dropout", "hidden_dropout", "classifier_dropout", "summary_first_dropout",
-    "use_bfloat16", "loss_type", "output_router_logits", "aux_loss_alpha", "seq_aux",
-    "neftune_noise_alpha",
-)  # fmt: skip
-TOKENS = harmless(
-    "says what ids mean or which are put around a text: the tokenizer's matter",
-    "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id",
-    "mask_token_id", "decoder_start_token_id", "tokenizer_class", "prefix", "model_max_length",
-    "tokenizer_padding_side", "tokenizer_model_max_length",
-)  # fmt: skip
-CHOOSING = harmless(
-    "chooses tokens after the logits are there",
-    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "do_sample", "early_stopping",
-    "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "min_p",
-    "typical_p", "epsilon_cutoff", "eta_cutoff", "repetition_penalty", "length_penalty",
-    "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
-    "bad_words_ids", "num_return_sequences", "forced_bos_token_id", "forced_eos_token_id",
-    "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
-    "begin_suppress_tokens", "task_specific_params", "num_assistant_tokens",
-    "num_assistant_tokens_schedule", "assistant_confidence_threshold", "assistant_lookbehind",
-    "target_lookbehind", "generation_config",
-)  # fmt: skip
-HANDED_OUT = harmless(
-    "says what is handed out beside the logits",
-    "output_attentions", "output_hidden_states", "output_scores", "output_past", "return_dict",
-    "return_dict_in_generate", "use_return_dict", "use_cache", "tie_last_hidden_states",
-)  # fmt: skip
-OTHER_HEADS = harmless(
-    "of another head, whose tensors would be refused: classes, answers, summaries",
-    "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task",
-    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
-    "predict_special_tokens", "n_special",
-)  # fmt: skip
-ENGINE = harmless(
-    "another way to compute the same numbers",
-    "attn_implementation", "_attn_implementation", "_attn_implementation_autoset",
-    "_attn_implementation_internal", "_flash_attn_2_enabled", "_experts_implementation",
-    "experts_implementation", "chunk_size_feed_forward", "pretraining_tp", "torchscript",
-    "use_flash_attention_2", "use_flash_attention", "use_flash_attn",
-)  # fmt: skip
-ORIGIN = harmless(
-    "tells where the file comes from; no code beside the weights is ever run",
-    "model_type", "architectures", "auto_map", "custom_pipelines", "transformers_version",
-    "transformers.js_config", "_name_or_path", "name_or_path", "_commit_hash", "unsloth_version",
-    "unsloth_fixed", "is_llama_config", "trust_remote_code",
-)  # fmt: skip
-STORED_TYPE = harmless(
-    "the type of the stored numbers, which the file says itself; `load` has its own dtype",
-    "dtype", "torch_dtype",
-)  # fmt: skip
-NEUTRAL: Table = {
-    **only(True, keys=("is_causal",)),
-    **only(
-        None, False,
-        keys=("add_cross_attention", "is_encoder_decoder", "cross_attention_hidden_size",
-              "attention_bias", "mlp_bias", "use_sliding_window", "rope_interleaved", "use_mrope",
-              "use_qk_norm", "qk_layernorm", "parallel_attn", "alibi"),
+ANGLES = {
+    r"(\w+\.)?(layers\.\d+\.(self_attn|attention)\.)?rotary_emb\.inv_freq": (
+        "RoPE's angles, which follow from the settings"
     ),
-    **only(
-        None, 1.0,
-        keys=("partial_rotary_factor", "rotary_pct", "logit_scale", "logits_scaling",
-              "residual_multiplier", "embedding_multiplier"),
-    ),
-    **only(
-        None,
-        keys=("quantization_config", "quantization", "per_layer_config", "sliding_window",
-              "layer_types", "attention_chunk_size", "attention_multiplier", "clip_qkv",
-              "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar"),
-    ),
-    **only(None, 0, keys=("num_experts", "num_local_experts")),
-    "pruned_heads": Only((None, {})),
-    "no_rope_layers": Only((None, [])),
-}  # fmt: skip
-"""What changes the numbers of some family, with the values under which it does not."""
+}
 
-EVERYWHERE: Table = {
-    **TRAINING, **TOKENS, **CHOOSING, **HANDED_OUT, **OTHER_HEADS, **ENGINE, **ORIGIN,
-    **STORED_TYPE, **NEUTRAL,
-    **harmless("of models with an encoder", "is_decoder", "tie_encoder_decoder"),
-}  # fmt: skip
-"""Keys of every family; a family's table stands over it."""
+DECODER: Table = {
+    **EVERYWHERE,
+    "vocab_size": SIZE(),
+    "hidden_size": SIZE(),
+    "intermediate_size": SIZE(),
+    "num_hidden_layers": SIZE(),
+    "num_attention_heads": SIZE(),
+    "num_key_value_heads": SIZE(None, null=True),  # None: as many as attention heads
+    "head_dim": SIZE(None),  # None: hidden_size / num_attention_heads
+    "hidden_act": TEXT("silu"),
+    "rms_norm_eps": POSITIVE(1e-6),
+    "tie_word_embeddings": FLAG(False),
+}
+"""Keys of most families since Llama."""
 
 
-# --- parts of the families --------------------------------------------------------------------
+def without(*keys: str) -> Table:
+    """Keys of a family that lacks some of these."""
+    return {key: entry for key, entry in DECODER.items() if key not in keys}
+
+
+# --- from settings to descriptions ------------------------------------------------------------
+
+
+def heads(settings: Settings) -> tuple[int, int, int]:
+    """Query heads, key/value heads and their width.
+
+    Raises:
+        ValueError: numbers that do not divide.
+    """
+    n_heads, dim = settings["num_attention_heads"], settings["hidden_size"]
+    n_kv_heads = settings.get("num_key_value_heads") or n_heads
+    if n_heads % n_kv_heads:
+        raise ValueError(
+            f"num_key_value_heads is {n_kv_heads}, expected a divisor of num_attention_heads, "
+            f"{n_heads}"
+        )
+    head_dim = settings.get("head_dim")
+    if head_dim is None and dim % n_heads:
+        raise ValueError(
+            f"hidden_size is {dim}, expected a multiple of num_attention_heads, {n_heads}"
+        )
+    return n_heads, n_kv_heads, head_dim or dim // n_heads
+
+
+def attention(settings: Settings, rope: arch.Rope | None, **changes: Any) -> arch.Attention:
+    """Llama's; in `changes` what a relative does differently."""
+    n_heads, n_kv_heads, head_dim = heads(settings)
+    if rope is not None:
+        what = "head_dim (or hidden_size / num_attention_heads)"
+        if rope.share < 1:
+            what += f" times partial_rotary_factor (in rope_parameters or not), {rope.share},"
+        check_even(what, rope.turned(head_dim), "RoPE rotates pairs")
+    biases = bool(settings.get("attention_bias"))
+    fields: dict[str, Any] = {"qkv_bias": biases, "out_bias": biases}
+    return arch.Attention(n_heads, n_kv_heads, head_dim, rope, **{**fields, **changes})
+
+
+def feed_forward(settings: Settings, **changes: Any) -> arch.FeedForward:
+    """Llama's: a gate, biases as mlp_bias says."""
+    fields: dict[str, Any] = {"bias": bool(settings.get("mlp_bias"))}
+    if "activation" not in changes:
+        fields["activation"] = activation(settings, "hidden_act")
+    ffn_dim = settings.get("intermediate_size") or 4 * settings["hidden_size"]
+    return arch.FeedForward(ffn_dim, **{**fields, **changes})
+
+
+def rms(settings: Settings, **changes: Any) -> arch.Norm:
+    """RMSNorm with the eps of the settings."""
+    return arch.Norm("rms", settings["rms_norm_eps"], **changes)
+
+
+def model(
+    settings: Settings, blocks: Sequence[arch.Block], context: int | None = None, **changes: Any
+) -> arch.ModelConfig:
+    """A decoder of these layers, which ends in their norm.
+
+    Args:
+        settings: for the widths.
+        blocks: layer by layer.
+        context: positions that it may see; None: those that max_position_embeddings and the
+            layers' RoPE say.
+        changes: of the stack or of the model.
+    """
+    if context is None:
+        longest = settings["max_position_embeddings"]
+        context = max(reach(longest, getattr(block.mixer, "rope", None)) for block in set(blocks))
+    of_stack = {name: changes.pop(name) for name in ("positions", "first_norm") if name in changes}
+    return arch.ModelConfig(
+        settings["hidden_size"],
+        settings["vocab_size"],
+        context,
+        arch.Stack(arch.runs_of(blocks), last_norm=blocks[-1].norm, **of_stack),
+        tied=settings["tie_word_embeddings"],
+        **changes,
+    )
+
 
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -136,21 +162,45 @@ def activation(settings: Settings, key: str) -> str:
     return _ACTIVATIONS[name]
 
 
-def head_width(settings: Settings, width: str, heads: str) -> int:
-    """What each head has of the model's width."""
-    if settings[width] % settings[heads]:
+# --- windows in some layers -------------------------------------------------------------------
+
+WINDOW, FULL = "sliding_attention", "full_attention"
+
+
+def layer_kinds(settings: Settings, usual: Callable[[int], bool]) -> list[str]:
+    """WINDOW or FULL for each layer: layer_types, or where it is null, WINDOW where usual says so.
+
+    Raises:
+        ValueError: another kind of layer, or another number of layers.
+    """
+    layers, kinds = settings["num_hidden_layers"], settings["layer_types"]
+    if kinds is None:
+        return [WINDOW if usual(i) else FULL for i in range(layers)]
+    if len(kinds) != layers or set(kinds) - {WINDOW, FULL}:
         raise ValueError(
-            f"{width} is {settings[width]}, expected a multiple of {heads}, {settings[heads]}"
+            f"layer_types is {kinds}, expected {WINDOW} or {FULL} for each of the {layers} layers "
+            "(num_hidden_layers)"
         )
-    return int(settings[width] // settings[heads])
+    return list(kinds)
 
 
-def both(parameter: str, tensor: str, bias: bool = True) -> list[Rule]:
-    """The rules of a weight and, where there is one, its bias."""
-    names = ("weight", "bias") if bias else ("weight",)
-    return [Rule(f"{parameter}.{name}", f"{tensor}.{name}") for name in names]
+def windows(settings: Settings, kinds: Sequence[str], on: bool = True) -> list[int | None]:
+    """The window of each layer, None where a layer has none.
 
+    Args:
+        settings: with sliding_window.
+        kinds: of `layer_kinds`.
+        on: False where use_sliding_window says that there are none.
 
-def head(config: DecoderConfig) -> list[Rule]:
-    """The rule of an output matrix of its own."""
-    return [] if config.tied else [Rule("output.weight", "lm_head.weight")]
+    Raises:
+        ValueError: a layer with a window, and no window.
+    """
+    window = settings["sliding_window"]
+    if WINDOW in kinds and not (on and window):
+        named = ("layer_types", "sliding_window", "use_sliding_window")
+        found = {key: settings[key] for key in named if key in settings}
+        raise ValueError(
+            f"{found} gives layers a window, expected a sliding_window above 0, and in layer_types "
+            f"{FULL} alone where there is none"
+        )
+    return [window if kind == WINDOW else None for kind in kinds]

@@ -4,29 +4,71 @@ llama.cpp rotates adjacent pairs of features, so its converter reorders the rows
 and key matrices; here they are put back. Left as they are, short prompts still look right.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from llmlib.decoder import Decoder, DecoderConfig
+import llmlib.architecture as arch
+from llmlib.decoder import Decoder
 from llmlib.formats.gguf import GGUFFile
 from llmlib.formats.packaged import smollm2_gguf
-from llmlib.pretrained.assemble import (
-    Rule,
-    check_sizes,
-    empty_decoder,
-    fill,
-    weights_dtype,
-)
+from llmlib.pretrained.assemble import check_sizes, fill, weights_dtype
 from llmlib.pretrained.gguf_settings import model_settings, rope_scaling
-from llmlib.pretrained.rope_settings import context
+from llmlib.pretrained.names import Names, attention_of, rules_of
+from llmlib.pretrained.rope_settings import reach
 from llmlib.pretrained.settings import Settings
 from llmlib.tokenization import ByteLevelBPETokenizer
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+FACTORS = "rope_freqs.weight"
+"""Llama 3's scaling, worked out: what each pair's frequency is divided by."""
+
+
+def unpermute(x: Tensor, n_heads: int) -> Tensor:
+    """Query or key rows as Hugging Face has them: feature i turns with i + head_dim/2.
+
+    In GGUF the rows of a pair lie side by side, (head, pair, 2): that is read as it lies and turned
+    into (head, 2, pair).
+    """
+    return x.unflatten(0, (n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def queries(block: arch.Block, x: Tensor) -> Tensor:
+    """Query rows in order."""
+    return unpermute(x, attention_of(block).n_heads)
+
+
+def keys(block: arch.Block, x: Tensor) -> Tensor:
+    """Key rows in order."""
+    return unpermute(x, attention_of(block).n_kv_heads)
+
+
+NAMES: Names = {
+    "embedding.weight": "token_embd.weight",
+    "norm.weight": "output_norm.weight",
+    "output.weight": "output.weight",
+    "blocks.{i}.norms.mixer_input.weight": "blk.{i}.attn_norm.weight",
+    "blocks.{i}.mixer.query.{kind}": "blk.{i}.attn_q.{kind}",
+    "blocks.{i}.mixer.key.{kind}": "blk.{i}.attn_k.{kind}",
+    "blocks.{i}.mixer.value.{kind}": "blk.{i}.attn_v.{kind}",
+    "blocks.{i}.mixer.query_norm.weight": "blk.{i}.attn_q_norm.weight",
+    "blocks.{i}.mixer.key_norm.weight": "blk.{i}.attn_k_norm.weight",
+    "blocks.{i}.mixer.output.{kind}": "blk.{i}.attn_output.{kind}",
+    "blocks.{i}.norms.feed_forward_input.weight": "blk.{i}.ffn_norm.weight",
+    "blocks.{i}.feed_forward.gate.weight": "blk.{i}.ffn_gate.weight",
+    "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
+    "blocks.{i}.feed_forward.down.weight": "blk.{i}.ffn_down.weight",
+}
+ARCHITECTURES: dict[str, Names] = {
+    "llama": {
+        **NAMES,
+        "blocks.{i}.mixer.query.{kind}": ("blk.{i}.attn_q.{kind}", queries),
+        "blocks.{i}.mixer.key.{kind}": ("blk.{i}.attn_k.{kind}", keys),
+    },
+    "qwen2": NAMES,
+    "qwen3": NAMES,
+}
 
 
 def smollm2(dtype: torch.dtype | str = torch.float32) -> tuple[Decoder, ByteLevelBPETokenizer]:
@@ -67,11 +109,12 @@ def gguf_model(file: GGUFFile, dtype: torch.dtype | str = torch.float32) -> Deco
     dtype, config = weights_dtype(dtype), gguf_config(file)
     try:
         check_sizes(config, file)
-        model = empty_decoder(config)
+        with torch.device("meta"):
+            model = Decoder(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{file.path}: {error}") from None
-    rules = gguf_rules(config, permuted=file.settings["general.architecture"] == "llama")
-    return fill(model, file, rules, lambda name: False, dtype)
+    rules = rules_of(model, config, ARCHITECTURES[file.settings["general.architecture"]])
+    return fill(model, file, rules, lambda name: name == FACTORS, dtype)
 
 
 @runtime_checkable
@@ -81,13 +124,16 @@ class Described(Protocol):
     settings: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
 
+    def read(self, name: str) -> Tensor:
+        """A tensor of the file."""
+
     @property
     def path(self) -> Path | str:
         """The file, for the errors."""
 
 
-def gguf_config(file: Described) -> DecoderConfig:
-    """The decoder's configuration, from the file's settings.
+def gguf_config(file: Described) -> arch.ModelConfig:
+    """What the file's settings describe.
 
     Raises:
         ValueError: a setting that is not known, lacks, or is not supported; the text names the
@@ -127,68 +173,46 @@ def _heads(settings: Settings, kind: str) -> tuple[int, int, int]:
     return heads, kv_heads, head_dim
 
 
-def _config(settings: Settings, file: Described, kind: str) -> DecoderConfig:
-    heads, kv_heads, head_dim = _heads(settings, kind)
+def _config(settings: Settings, file: Described, kind: str) -> arch.ModelConfig:
     shape = file.shapes.get("token_embd.weight", ())
     if len(shape) != 2:
         raise ValueError(
             f"tensor 'token_embd.weight' is missing, or not a matrix: its shape is {shape}"
         )
-    scaling = rope_scaling(settings)
-    return DecoderConfig(
-        vocab_size=shape[0],
-        dim=settings["embedding_length"],
-        n_layers=settings["block_count"],
-        n_heads=heads,
-        n_kv_heads=kv_heads,
-        head_dim=head_dim,
-        ffn_dim=settings["feed_forward_length"],
-        context=context(settings["context_length"], scaling),
-        # The file has it in float32: 9.99999974e-06 is meant as 1e-05.
-        norm_eps=float(f"{settings['attention.layer_norm_rms_epsilon']:.6g}"),
+    # The file has it in float32: 9.99999974e-06 is meant as 1e-05.
+    norm = arch.Norm("rms", float(f"{settings['attention.layer_norm_rms_epsilon']:.6g}"))
+    heads = _heads(settings, kind)
+    turning = arch.Rope(settings["rope.freq_base"], scaling=_scaling(settings, file, heads[2]))
+    mixer = arch.Attention(
+        *heads,
+        turning,
+        settings["attention.sliding_window"] or None,
         qkv_bias="blk.0.attn_q.bias" in file.shapes,
-        qk_norm=kind == "qwen3",
-        rope_base=settings["rope.freq_base"],
-        rope_scaling=scaling,
-        window=settings["attention.sliding_window"] or None,
+        qk_norm=norm if kind == "qwen3" else None,
+    )
+    block = arch.Block(mixer, arch.FeedForward(settings["feed_forward_length"]), norm)
+    return arch.ModelConfig(
+        settings["embedding_length"],
+        shape[0],
+        reach(settings["context_length"], turning),
+        arch.Stack((arch.repeat(settings["block_count"], block),), norm),
         tied="output.weight" not in file.shapes,
     )
 
 
-def gguf_rules(config: DecoderConfig, permuted: bool) -> list[Rule]:
-    """Which tensor of the file becomes which parameter; permuted: rows of queries and keys are."""
-    heads = {"query": config.n_heads, "key": config.n_kv_heads or config.n_heads}
-    rules = [
-        Rule("embedding.weight", "token_embd.weight"),
-        Rule("norm.weight", "output_norm.weight"),
-    ]
-    if not config.tied:
-        rules.append(Rule("output.weight", "output.weight"))
-    for i in range(config.n_layers):
-        attention, stored = f"blocks.{i}.attention.sublayer", f"blk.{i}"
-        for name, short in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "output")):
-            tensor, parameter = f"{stored}.attn_{short}", f"{attention}.{name}"
-            kinds = ("weight", "bias") if config.qkv_bias and name != "output" else ("weight",)
-            for kind in kinds:
-                whole = Rule(f"{parameter}.{kind}", f"{tensor}.{kind}")
-                if permuted and name in heads:
-                    n = heads[name]
-                    whole = Rule(whole.parameter, whole.tensor, partial(unpermute, n_heads=n))
-                rules.append(whole)
-            if config.qk_norm and name in heads:
-                rules.append(Rule(f"{parameter}_norm.weight", f"{tensor}_norm.weight"))
-        for name in ("gate", "up", "down"):
-            parameter = f"blocks.{i}.feed_forward.sublayer.{name}.weight"
-            rules.append(Rule(parameter, f"{stored}.ffn_{name}.weight"))
-        rules.append(Rule(f"blocks.{i}.attention.norm.weight", f"{stored}.attn_norm.weight"))
-        rules.append(Rule(f"blocks.{i}.feed_forward.norm.weight", f"{stored}.ffn_norm.weight"))
-    return rules
-
-
-def unpermute(rows: Tensor, n_heads: int) -> Tensor:
-    """Query or key rows as Hugging Face has them: feature i turns with i + head_dim/2.
-
-    In GGUF the rows of a pair lie side by side, (head, pair, 2): that is read as it lies and turned
-    into (head, 2, pair).
-    """
-    return rows.unflatten(0, (n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+def _scaling(settings: Settings, file: Described, head_dim: int) -> arch.Scaling | None:
+    """Of the settings, or a factor for each pair of features where the file has them."""
+    scaling = rope_scaling(settings)
+    if FACTORS not in file.shapes:
+        return scaling
+    if scaling is not None:
+        raise ValueError(
+            f"tensor {FACTORS!r} is there beside rope.scaling.type {scaling.kind}, expected one of "
+            "them"
+        )
+    if file.shapes[FACTORS] != (head_dim // 2,):
+        raise ValueError(
+            f"tensor {FACTORS!r} has shape {file.shapes[FACTORS]}, expected ({head_dim // 2},): a "
+            "factor for each pair of features"
+        )
+    return arch.Scaling("factors", more=(("factors", tuple(file.read(FACTORS).tolist())),))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import llmlib.architecture as arch
 from llmlib.position_encoding import rope_amplitude
 from llmlib.pretrained.settings import (
     COUNT,
@@ -17,33 +18,32 @@ from llmlib.pretrained.settings import (
     Only,
     Settings,
     Table,
-    Used,
     harmless,
     only,
     read_settings,
 )
 
 MODEL: Table = {
-    "context_length": Used(SIZE),
-    "embedding_length": Used(SIZE),
-    "block_count": Used(SIZE),
-    "feed_forward_length": Used(SIZE),
-    "attention.head_count": Used(SIZE),
-    "attention.head_count_kv": Used(SIZE, None),  # None: as many as head_count
-    "attention.key_length": Used(SIZE, None),  # None: embedding_length / head_count
-    "attention.value_length": Used(SIZE, None),  # must be as key_length
-    "attention.layer_norm_rms_epsilon": Used(POSITIVE),
-    "attention.sliding_window": Used(COUNT, 0),  # 0: none
-    "rope.dimension_count": Used(SIZE, None),  # must be as key_length
-    "rope.freq_base": Used(POSITIVE, 10_000.0),
-    "rope.scaling.type": Used(TEXT, "linear"),  # where there is a factor
-    "rope.scaling.factor": Used(POSITIVE, None),
-    "rope.scale_linear": Used(POSITIVE, None),  # the factor's name until 2023
-    "rope.scaling.original_context_length": Used(SIZE, None),
-    "rope.scaling.attn_factor": Used(POSITIVE, 1.0),  # times YaRN's 0.1 ln(factor) + 1
-    "rope.scaling.yarn_beta_fast": Used(POSITIVE, None),
-    "rope.scaling.yarn_beta_slow": Used(POSITIVE, None),
-    "rope.scaling.yarn_ext_factor": Used(POSITIVE, None),
+    "context_length": SIZE(),
+    "embedding_length": SIZE(),
+    "block_count": SIZE(),
+    "feed_forward_length": SIZE(),
+    "attention.head_count": SIZE(),
+    "attention.head_count_kv": SIZE(None),  # None: as many as head_count
+    "attention.key_length": SIZE(None),  # None: embedding_length / head_count
+    "attention.value_length": SIZE(None),  # must be as key_length
+    "attention.layer_norm_rms_epsilon": POSITIVE(),
+    "attention.sliding_window": COUNT(0),  # 0: none
+    "rope.dimension_count": SIZE(None),  # must be as key_length
+    "rope.freq_base": POSITIVE(10_000.0),
+    "rope.scaling.type": TEXT("linear"),  # where there is a factor
+    "rope.scaling.factor": POSITIVE(None),
+    "rope.scale_linear": POSITIVE(None),  # the factor's name until 2023
+    "rope.scaling.original_context_length": SIZE(None),
+    "rope.scaling.attn_factor": POSITIVE(1.0),  # times YaRN's 0.1 ln(factor) + 1
+    "rope.scaling.yarn_beta_fast": POSITIVE(None),
+    "rope.scaling.yarn_beta_slow": POSITIVE(None),
+    "rope.scaling.yarn_ext_factor": POSITIVE(None),
     # Not known is yarn_attn_factor: the converter writes the whole factor of cosine and sine
     # there, and llama.cpp does not use it so.
     "attention.causal": Only((True,)),
@@ -102,8 +102,8 @@ def model_settings(settings: Mapping[str, Any], architecture: str) -> Settings:
     return {key.removeprefix(start): value for key, value in found.items()}
 
 
-def rope_scaling(settings: Settings) -> dict[str, Any] | None:
-    """The file's RoPE scaling in the terms of `rope_frequencies`.
+def rope_scaling(settings: Settings) -> arch.Scaling | None:
+    """The RoPE scaling of the file's settings.
 
     Raises:
         ValueError: a kind of scaling that is not supported, or numbers that it does not have.
@@ -129,12 +129,11 @@ def rope_scaling(settings: Settings) -> dict[str, Any] | None:
         raise ValueError("rope.scaling.factor is missing, expected it beside rope.scaling.type")
     original = settings["rope.scaling.original_context_length"]
     if kind == "linear":
-        given = {"original_max_position_embeddings": original} if original else {}
-        return {"rope_type": "linear", "factor": factor, **given}
+        return arch.Scaling("linear", factor, original or 0)
     return _yarn(settings, factor)
 
 
-def _yarn(settings: Settings, factor: float) -> dict[str, Any]:
+def _yarn(settings: Settings, factor: float) -> arch.Scaling:
     ext_factor = settings["rope.scaling.yarn_ext_factor"]
     if ext_factor not in (None, 1.0):
         raise ValueError(
@@ -153,4 +152,4 @@ def _yarn(settings: Settings, factor: float) -> dict[str, Any]:
     if settings["rope.scaling.attn_factor"] != 1.0:
         usual = rope_amplitude(scaling)
         scaling["attention_factor"] = settings["rope.scaling.attn_factor"] * usual
-    return scaling
+    return arch.Scaling.of(scaling)

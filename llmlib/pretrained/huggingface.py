@@ -10,27 +10,50 @@ from pathlib import Path
 
 import torch
 
-from llmlib.decoder import Decoder, DecoderConfig
+import llmlib.architecture as arch
+from llmlib.decoder import Decoder
 from llmlib.formats.json_files import existing_file, read_object
 from llmlib.formats.safetensors import SafetensorsFiles
-from llmlib.pretrained.assemble import check_sizes, empty_decoder, fill, weights_dtype
+from llmlib.pretrained.assemble import TensorFiles, check_layers, check_sizes, fill, weights_dtype
 from llmlib.pretrained.bloom import BLOOM
+from llmlib.pretrained.cohere import COHERE
 from llmlib.pretrained.deepseek import DEEPSEEK_V2
+from llmlib.pretrained.falcon import FALCON
 from llmlib.pretrained.family import Family
+from llmlib.pretrained.gemma import GEMMA2, GEMMA3_TEXT
 from llmlib.pretrained.gpt2 import GPT2
-from llmlib.pretrained.llama import LLAMA, MISTRAL, QWEN2, QWEN3
-from llmlib.pretrained.settings import Settings, read_settings
+from llmlib.pretrained.gpt_neox import GPT_NEOX
+from llmlib.pretrained.llama import GRANITE, LLAMA, MINISTRAL, MISTRAL, QWEN2, QWEN3, SMOLLM3
+from llmlib.pretrained.mpt import MPT
+from llmlib.pretrained.names import rules_of, without_prefix
+from llmlib.pretrained.olmo import OLMO2, OLMO3
+from llmlib.pretrained.phi import GLM4, PHI3
+from llmlib.pretrained.settings import Settings, other_names, read_settings
+from llmlib.pretrained.starcoder import STARCODER2
 
 FAMILIES: dict[str, Family] = {
     "gpt2": GPT2,
     "llama": LLAMA,
     "mistral": MISTRAL,
+    "ministral": MINISTRAL,
     "qwen2": QWEN2,
     "qwen3": QWEN3,
+    "smollm3": SMOLLM3,
+    "granite": GRANITE,
+    "gemma2": GEMMA2,
+    "gemma3_text": GEMMA3_TEXT,
+    "olmo2": OLMO2,
+    "olmo3": OLMO3,
+    "phi3": PHI3,
+    "glm4": GLM4,
+    "starcoder2": STARCODER2,
+    "cohere": COHERE,
+    "gpt_neox": GPT_NEOX,
+    "falcon": FALCON,
     "bloom": BLOOM,
+    "mpt": MPT,
     "deepseek_v2": DEEPSEEK_V2,
 }
-HEAD = "lm_head.weight"
 
 
 def load(folder: str | Path, dtype: torch.dtype | str = torch.float32) -> Decoder:
@@ -57,39 +80,56 @@ def load(folder: str | Path, dtype: torch.dtype | str = torch.float32) -> Decode
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise ValueError(f"{path}: model_type is {kind!r}, expected one of {', '.join(FAMILIES)}")
-    files = SafetensorsFiles(folder)
+    family, files = FAMILIES[kind], SafetensorsFiles(folder)
     try:
-        config = configure(kind, settings)
+        config = configure(kind, settings, files)
         check_sizes(config, files)
-        model = empty_decoder(config)
+        with torch.device("meta"):
+            model = Decoder(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{path}: {error}") from None
-    family = FAMILIES[kind]
-    prefix = family.prefix if any(n.startswith(family.prefix) for n in files.shapes) else ""
-    rules = family.rules(config, prefix)
-    if not config.tied and HEAD not in files.shapes:
-        raise ValueError(
-            f"{files.file(HEAD)}: tensor {HEAD!r} is missing: expected the output matrix of a "
-            "language model, or tie_word_embeddings true in config.json"
-        )
-    copies = {HEAD: rules[0].tensor} if config.tied else {}
-    patterns = [re.compile(pattern) for pattern in family.no_weights]
-
-    def no_weight(name: str) -> bool:
-        return any(pattern.fullmatch(name) for pattern in patterns)
-
-    return fill(model, files, rules, no_weight, dtype, copies)
+    return _filled(model, family, files, dtype)
 
 
-def configure(kind: str, settings: Settings) -> DecoderConfig:
-    """The decoder that the settings of a model type describe.
+def configure(kind: str, settings: Settings, files: TensorFiles | None = None) -> arch.ModelConfig:
+    """What the settings of a model type describe.
 
     Args:
         kind: a key of FAMILIES.
         settings: the keys and values of config.json.
+        files: the weights, which have a tensor for each layer.
 
     Raises:
         TypeError, ValueError: see `read_settings`; sizes that do not fit together.
     """
     family = FAMILIES[kind]
-    return family.configure(read_settings(settings, family.settings, kind))
+    known = read_settings(settings, family.settings, kind)
+    try:
+        if files is not None:  # a description lists the layers: not more than can be
+            check_layers("num_hidden_layers", known["num_hidden_layers"], files)
+        return family.configure(known)
+    except ValueError as error:
+        added = other_names(str(error), settings, family.settings)
+        raise ValueError(f"{error}{added}") from None
+
+
+def _filled(model: Decoder, family: Family, files: SafetensorsFiles, dtype: torch.dtype) -> Decoder:
+    """The model with the folder's weights."""
+    names = family.names_of(model.config)
+    if not any(name.startswith(family.prefix) for name in files.shapes):
+        names = without_prefix(names, family.prefix)
+    head, embedding = str(names["output.weight"]), str(names["embedding.weight"])
+    heads = [name for name in (head, family.other_head) if name is not None]
+    if not model.config.tied and not files.shapes.keys() & set(heads):
+        raise ValueError(
+            f"{files.file(head)}: tensor {head!r} is missing: expected the output matrix of a "
+            "language model, or tie_word_embeddings true in config.json"
+        )
+    copies = dict.fromkeys(heads, embedding if model.config.tied else head)
+    patterns = [re.compile(pattern) for pattern in family.no_weights]
+
+    def no_weight(name: str) -> bool:
+        return any(pattern.fullmatch(name) for pattern in patterns)
+
+    rules = rules_of(model, model.config, names)
+    return fill(model, files, rules, no_weight, dtype, {a: b for a, b in copies.items() if a != b})

@@ -1,194 +1,234 @@
-"""Llama and its relatives on Hugging Face: Mistral, Qwen2, Qwen3."""
+"""Llama and its nearest relatives on Hugging Face: Mistral, Qwen2 and 3, SmolLM3, Granite."""
 
 from typing import Any
 
-from llmlib.decoder import DecoderConfig
-from llmlib.pretrained.assemble import Rule
-from llmlib.pretrained.family import EVERYWHERE, Family, activation, both, head, head_width
-from llmlib.pretrained.rope_settings import ROPE, context, rope
+import llmlib.architecture as arch
+from llmlib.pretrained.family import (
+    ANGLES,
+    DECODER,
+    FULL,
+    WINDOW,
+    Family,
+    attention,
+    feed_forward,
+    layer_kinds,
+    model,
+    rms,
+    windows,
+)
+from llmlib.pretrained.names import Names
+from llmlib.pretrained.rope_settings import ROPE, rope
 from llmlib.pretrained.settings import (
     COUNT,
+    COUNTS,
     FLAG,
     POSITIVE,
     SIZE,
-    TEXT,
     TEXTS,
     Settings,
     Table,
-    Used,
     harmless,
 )
 
+RELATIVE: Table = {**DECODER, **ROPE}
+"""Keys of a relative of Llama that has no biases."""
 SETTINGS: Table = {
-    **EVERYWHERE,
-    **ROPE,
-    "vocab_size": Used(SIZE),
-    "hidden_size": Used(SIZE),
-    "intermediate_size": Used(SIZE),
-    "num_hidden_layers": Used(SIZE),
-    "num_attention_heads": Used(SIZE),
-    "num_key_value_heads": Used(SIZE, None, null=True),  # None: as many as attention heads
-    "head_dim": Used(SIZE, None, null=True),  # None: hidden_size / num_attention_heads
-    "hidden_act": Used(TEXT, "silu"),
-    "rms_norm_eps": Used(POSITIVE, 1e-6),
-    "attention_bias": Used(FLAG, False),
-    "mlp_bias": Used(FLAG, False),
-    "tie_word_embeddings": Used(FLAG, False),
+    **RELATIVE,
+    "head_dim": SIZE(None, null=True),
+    "attention_bias": FLAG(False),
+    "mlp_bias": FLAG(False),
     **harmless("an old name of a limit that no version reads", "max_sequence_length"),
 }
-_WITHOUT_BIASES = {key: EVERYWHERE[key] for key in ("attention_bias", "mlp_bias")}
-MISTRAL_SETTINGS: Table = {
-    **SETTINGS,
-    **_WITHOUT_BIASES,
-    "num_key_value_heads": Used(SIZE, 8, null=True),
-    "max_position_embeddings": Used(SIZE, 131_072),
-    "sliding_window": Used(SIZE, 4096, null=True),
+
+NAMES: Names = {
+    "embedding.weight": "model.embed_tokens.weight",
+    "norm.{kind}": "model.norm.{kind}",
+    "output.weight": "lm_head.weight",
+    "blocks.{i}.norms.mixer_input.{kind}": "model.layers.{i}.input_layernorm.{kind}",
+    "blocks.{i}.mixer.query.{kind}": "model.layers.{i}.self_attn.q_proj.{kind}",
+    "blocks.{i}.mixer.key.{kind}": "model.layers.{i}.self_attn.k_proj.{kind}",
+    "blocks.{i}.mixer.value.{kind}": "model.layers.{i}.self_attn.v_proj.{kind}",
+    "blocks.{i}.mixer.query_norm.weight": "model.layers.{i}.self_attn.q_norm.weight",
+    "blocks.{i}.mixer.key_norm.weight": "model.layers.{i}.self_attn.k_norm.weight",
+    "blocks.{i}.mixer.output.{kind}": "model.layers.{i}.self_attn.o_proj.{kind}",
+    "blocks.{i}.norms.feed_forward_input.{kind}": (
+        "model.layers.{i}.post_attention_layernorm.{kind}"
+    ),
+    "blocks.{i}.feed_forward.gate.{kind}": "model.layers.{i}.mlp.gate_proj.{kind}",
+    "blocks.{i}.feed_forward.up.{kind}": "model.layers.{i}.mlp.up_proj.{kind}",
+    "blocks.{i}.feed_forward.down.{kind}": "model.layers.{i}.mlp.down_proj.{kind}",
 }
-QWEN2_SETTINGS: Table = {
-    **SETTINGS,
-    **_WITHOUT_BIASES,  # those of queries, keys and values are there whatever the settings say
-    "num_key_value_heads": Used(SIZE, 32, null=True),
-    "head_dim": Used(SIZE, None),
-    "max_position_embeddings": Used(SIZE, 32_768),
-    "use_sliding_window": Used(FLAG, False),
-    "sliding_window": Used(COUNT, 4096, null=True),
-    "max_window_layers": Used(COUNT, 28),
-    "layer_types": Used(TEXTS, None, null=True),
+
+
+def configure(settings: Settings) -> arch.ModelConfig:
+    """What the settings of Llama describe."""
+    return _in_layers(settings, [{}] * settings["num_hidden_layers"])
+
+
+def _in_layers(
+    settings: Settings, differing: list[dict[str, Any]], of_model: dict[str, Any] | None = None,
+    residual_scale: float = 1.0,
+) -> arch.ModelConfig:  # fmt: skip
+    """A Llama; in `differing` what the attention of each layer does differently."""
+    turning = rope(settings, settings.get("default_theta", 10_000.0))
+    blocks = [
+        arch.Block(
+            attention(settings, **{"rope": turning, **changes}),
+            feed_forward(settings),
+            rms(settings),
+            residual_scale=residual_scale,
+        )
+        for changes in differing
+    ]
+    return model(settings, blocks, **(of_model or {}))
+
+
+LLAMA = Family(SETTINGS, configure, NAMES, no_weights=ANGLES)
+
+
+# --- Mistral and Ministral ------------------------------------------------------------------------
+
+MISTRAL_SETTINGS: Table = {
+    **RELATIVE,
+    "num_key_value_heads": SIZE(8, null=True),
+    "head_dim": SIZE(None, null=True),
+    "max_position_embeddings": SIZE(131_072),
+    "sliding_window": SIZE(4096, null=True),
+    "layer_types": TEXTS(None, null=True),
+    **harmless("an old name of a limit that no version reads", "max_sequence_length"),
+}
+MINISTRAL_SETTINGS: Table = {**MISTRAL_SETTINGS, "head_dim": SIZE()}
+
+
+def configure_ministral(settings: Settings) -> arch.ModelConfig:
+    """What the settings of Ministral describe: layers with and without a window."""
+    kinds = layer_kinds(settings, lambda i: settings["sliding_window"] is not None)
+    return _in_layers(settings, [{"window": n} for n in windows(settings, kinds)])
+
+
+def configure_mistral(settings: Settings) -> arch.ModelConfig:
+    """What the settings of Mistral describe: the same window for all layers, or none."""
+    window = settings["sliding_window"]
+    kinds = layer_kinds(settings, lambda i: window is not None)
+    if set(kinds) != {FULL if window is None else WINDOW}:
+        raise ValueError(
+            f"layer_types is {settings['layer_types']} with sliding_window {window}, expected the "
+            "same for all layers of a mistral: layers that differ are model_type ministral's"
+        )
+    return _in_layers(settings, [{"window": window}] * settings["num_hidden_layers"])
+
+
+MISTRAL = Family(MISTRAL_SETTINGS, configure_mistral, NAMES, no_weights=ANGLES)
+MINISTRAL = Family(MINISTRAL_SETTINGS, configure_ministral, NAMES, no_weights=ANGLES)
+
+
+# --- Qwen -----------------------------------------------------------------------------------------
+
+QWEN2_SETTINGS: Table = {  # queries, keys and values have biases whatever the settings say
+    **RELATIVE,
+    "num_key_value_heads": SIZE(32, null=True),
+    "max_position_embeddings": SIZE(32_768),
+    "use_sliding_window": FLAG(False),
+    "sliding_window": COUNT(4096, null=True),
+    "max_window_layers": COUNT(28),
+    "layer_types": TEXTS(None, null=True),
+    **harmless("an old name of a limit that no version reads", "max_sequence_length"),
 }
 QWEN3_SETTINGS: Table = {
     **QWEN2_SETTINGS,
-    "head_dim": Used(SIZE, 128),
-    "attention_bias": Used(FLAG, False),
+    "head_dim": SIZE(128),
+    "attention_bias": FLAG(False),
 }
 
 
-def llama_config(settings: Settings, **changes: Any) -> DecoderConfig:
-    """Llama's; in `changes` what a relative does differently."""
-    base, scaling = rope(settings)
-    heads = settings["num_attention_heads"]
-    biases = bool(settings.get("attention_bias"))
-    fields: dict[str, Any] = {
-        "vocab_size": settings["vocab_size"],
-        "dim": settings["hidden_size"],
-        "n_layers": settings["num_hidden_layers"],
-        "n_heads": heads,
-        **_key_value_heads(settings),
-        "ffn_dim": settings["intermediate_size"],
-        "context": context(settings["max_position_embeddings"], scaling),
-        "norm": "rms",
-        "norm_eps": settings["rms_norm_eps"],
-        "activation": activation(settings, "hidden_act"),
-        "gated": True,
-        "qkv_bias": biases,
-        "out_bias": biases,
-        "ffn_bias": bool(settings.get("mlp_bias")),
-        "position": "rope",
-        "rope_base": base,
-        "rope_scaling": scaling,
-        "tied": settings["tie_word_embeddings"],
-    }
-    return DecoderConfig(**{**fields, **changes})
+def _qwen_windows(settings: Settings) -> list[int | None]:
+    """Without layer_types, layers from max_window_layers on have the window."""
+    on = settings["use_sliding_window"]
+    first = settings["max_window_layers"]
+    has_one = on and settings["sliding_window"] is not None
+    kinds = layer_kinds(settings, lambda i: has_one and i >= first)
+    return windows(settings, kinds, on)
 
 
-def _key_value_heads(settings: Settings) -> dict[str, int]:
-    """Their number, and the width of every head."""
-    heads = settings["num_attention_heads"]
-    kv_heads = settings["num_key_value_heads"] or heads
-    if heads % kv_heads:
-        raise ValueError(
-            f"num_key_value_heads is {kv_heads}, expected a divisor of num_attention_heads, {heads}"
-        )
-    width = settings["head_dim"] or head_width(settings, "hidden_size", "num_attention_heads")
-    if width % 2:
-        raise ValueError(
-            f"head_dim (or hidden_size / num_attention_heads) is {width}, expected an even number: "
-            "RoPE rotates pairs"
-        )
-    return {"n_kv_heads": kv_heads, "head_dim": width}
-
-
-def _mistral_config(settings: Settings) -> DecoderConfig:
-    return llama_config(settings, window=settings["sliding_window"])
-
-
-def _qwen2_config(settings: Settings) -> DecoderConfig:
+def configure_qwen2(settings: Settings) -> arch.ModelConfig:
+    """What the settings of Qwen2 describe."""
     biases = {"qkv_bias": True, "out_bias": False}
-    return llama_config(settings, window=_qwen_window(settings), **biases)
+    return _in_layers(settings, [{"window": n, **biases} for n in _qwen_windows(settings)])
 
 
-def _qwen3_config(settings: Settings) -> DecoderConfig:
-    return llama_config(settings, window=_qwen_window(settings), qk_norm=True)
+def configure_qwen3(settings: Settings) -> arch.ModelConfig:
+    """What the settings of Qwen3 describe: a norm over each head's query and key."""
+    norm = rms(settings)
+    return _in_layers(settings, [{"window": n, "qk_norm": norm} for n in _qwen_windows(settings)])
 
 
-def _qwen_window(settings: Settings) -> int | None:
-    """The window of all layers; Qwen's configurations may give one to some layers only."""
-    layers, kinds = settings["num_hidden_layers"], settings["layer_types"]
-    window = settings["sliding_window"] if settings["use_sliding_window"] else None
-    if kinds is None:  # then layers from max_window_layers on have the window
-        first = layers if window is None else settings["max_window_layers"]
-        kinds = ["sliding_attention"] * (first < layers) + ["full_attention"] * (first > 0)
-    elif len(kinds) != layers or set(kinds) - {"sliding_attention", "full_attention"}:
-        raise ValueError(
-            f"layer_types is {kinds}, expected sliding_attention or full_attention for each of the "
-            f"{layers} layers (num_hidden_layers)"
-        )
-    if len(set(kinds)) > 1:
-        raise ValueError(
-            f"layer_types is {settings['layer_types']} and max_window_layers is "
-            f"{settings['max_window_layers']}: some layers have a window and others none, expected "
-            f"the same for all {layers}"
-        )
-    if kinds[0] == "full_attention":
-        return None
-    if not window:
-        found = {key: settings[key] for key in ("layer_types", "sliding_window")}
-        raise ValueError(
-            f"{found} with use_sliding_window {settings['use_sliding_window']}, expected a "
-            "sliding_window above 0"
-        )
-    return int(window)
+QWEN2 = Family(QWEN2_SETTINGS, configure_qwen2, NAMES, no_weights=ANGLES)
+QWEN3 = Family(QWEN3_SETTINGS, configure_qwen3, NAMES, no_weights=ANGLES)
 
 
-def _rules(config: DecoderConfig, prefix: str) -> list[Rule]:
-    rules = around_attention(config, prefix)
-    for i in range(config.n_layers):
-        attention, stored = f"blocks.{i}.attention.sublayer", f"{prefix}layers.{i}"
-        for name, short in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "o")):
-            bias = bool(config.out_bias if name == "output" else config.qkv_bias)
-            rules += both(f"{attention}.{name}", f"{stored}.self_attn.{short}_proj", bias)
-            if config.qk_norm and name in ("query", "key"):
-                norm = f"{stored}.self_attn.{short}_norm.weight"
-                rules.append(Rule(f"{attention}.{name}_norm.weight", norm))
-    return rules
+# --- SmolLM3 --------------------------------------------------------------------------------------
 
-
-def around_attention(config: DecoderConfig, prefix: str) -> list[Rule]:
-    """The rules of everything else: embedding, norms, feed-forward blocks, head."""
-    rules = [
-        Rule("embedding.weight", f"{prefix}embed_tokens.weight"),
-        Rule("norm.weight", f"{prefix}norm.weight"),
-    ]
-    for i in range(config.n_layers):
-        stored, feed_forward = f"{prefix}layers.{i}", f"blocks.{i}.feed_forward.sublayer"
-        for name in ("gate", "up", "down"):
-            tensor = f"{stored}.mlp.{name}_proj"
-            rules += both(f"{feed_forward}.{name}", tensor, bool(config.ffn_bias))
-        for name, norm in (
-            ("attention", "input_layernorm"),
-            ("feed_forward", "post_attention_layernorm"),
-        ):
-            rules.append(Rule(f"blocks.{i}.{name}.norm.weight", f"{stored}.{norm}.weight"))
-    return rules + head(config)
-
-
-PREFIX = "model."
-NO_WEIGHTS = {
-    r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq": (
-        "RoPE's angles, which follow from the settings"
-    ),
+SMOLLM3_SETTINGS: Table = {
+    **RELATIVE,
+    "num_key_value_heads": SIZE(4, null=True),
+    "max_position_embeddings": SIZE(32_768),
+    "attention_bias": FLAG(False),
+    "mlp_bias": FLAG(False),
+    "tie_word_embeddings": FLAG(True),
+    "no_rope_layers": COUNTS(None, null=True),
+    "no_rope_layer_interval": SIZE(4),
+    "use_sliding_window": FLAG(False),
+    "sliding_window": SIZE(None, null=True),
+    "layer_types": TEXTS(None, null=True),
+    **harmless("of Qwen's windows, which it does not read", "max_window_layers"),
 }
 
-LLAMA = Family(SETTINGS, llama_config, _rules, PREFIX, NO_WEIGHTS)
-MISTRAL = Family(MISTRAL_SETTINGS, _mistral_config, _rules, PREFIX, NO_WEIGHTS)
-QWEN2 = Family(QWEN2_SETTINGS, _qwen2_config, _rules, PREFIX, NO_WEIGHTS)
-QWEN3 = Family(QWEN3_SETTINGS, _qwen3_config, _rules, PREFIX, NO_WEIGHTS)
+
+def configure_smollm3(settings: Settings) -> arch.ModelConfig:
+    """What the settings of SmolLM3 describe: every fourth layer without RoPE."""
+    layers, turned = settings["num_hidden_layers"], settings["no_rope_layers"]
+    if turned is None:
+        turned = [(i + 1) % settings["no_rope_layer_interval"] for i in range(layers)]
+    if len(turned) != layers:
+        raise ValueError(
+            f"no_rope_layers is {turned}, expected a number for each of the {layers} layers "
+            "(num_hidden_layers): 0 where there is no RoPE"
+        )
+    on = settings["use_sliding_window"]
+    has_one = on and settings["sliding_window"] is not None
+    kinds = layer_kinds(settings, lambda i: has_one and not turned[i])
+    differing: list[dict[str, Any]] = [{"window": n} for n in windows(settings, kinds, on)]
+    for changes, turns in zip(differing, turned, strict=True):
+        if not turns:
+            changes["rope"] = None
+    return _in_layers({**settings, "default_theta": 2_000_000.0}, differing)
+
+
+SMOLLM3 = Family(SMOLLM3_SETTINGS, configure_smollm3, NAMES, no_weights=ANGLES)
+
+
+# --- Granite --------------------------------------------------------------------------------------
+
+GRANITE_SETTINGS: Table = {
+    **RELATIVE,
+    "attention_bias": FLAG(False),
+    "mlp_bias": FLAG(False),
+    "embedding_multiplier": POSITIVE(1.0),
+    "attention_multiplier": POSITIVE(1.0),
+    "residual_multiplier": POSITIVE(1.0),
+    "logits_scaling": POSITIVE(1.0),
+}
+
+
+def configure_granite(settings: Settings) -> arch.ModelConfig:
+    """What the settings of Granite describe: a Llama with four multipliers."""
+    changes = {"scale": settings["attention_multiplier"]}
+    of_model = {
+        "embedding_scale": settings["embedding_multiplier"],
+        "output_scale": 1 / settings["logits_scaling"],
+    }
+    differing = [changes] * settings["num_hidden_layers"]
+    return _in_layers(settings, differing, of_model, settings["residual_multiplier"])
+
+
+GRANITE = Family(GRANITE_SETTINGS, configure_granite, NAMES, no_weights=ANGLES)

@@ -6,27 +6,33 @@ loads a model that answers, wrongly. So a table says of each key one of four thi
 
     Used       read, of this kind; this is its value where the file lacks it
     Only       known, and the models here do it in one way: any other value is refused
-    SameAs     an older name of another key
+    SameAs     another name of a key
     Harmless   changes no number, for this reason
 
 and a key that the table does not list is refused by its name, unless its value is null, which
 says that the file has no such thing.
 """
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Settings = dict[str, Any]
+_REQUIRED = object()
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value must be."""
+    """What a value must be; called, the row of a key that is read: `SIZE(4096)`."""
 
     expected: str  # in words, for the error
     fits: Callable[[Any], bool]
+
+    def __call__(self, default: Any = _REQUIRED, null: bool = False) -> "Used":
+        """A key of this kind; see `Used`."""
+        return Used(self, default, null)
 
 
 def _is_integer(value: Any, least: int) -> bool:
@@ -50,8 +56,15 @@ TEXT = Kind("a text", lambda x: isinstance(x, str))
 TEXTS = Kind(
     "a list of texts", lambda x: isinstance(x, list) and all(isinstance(s, str) for s in x)
 )
+COUNTS = Kind(
+    "a list of integers, 0 or more",
+    lambda x: isinstance(x, list) and all(_is_integer(n, 0) for n in x),
+)
+FACTORS = Kind(
+    "a list of finite numbers above 0",
+    lambda x: isinstance(x, list) and all(_is_number(f) and f > 0 for f in x),
+)
 OBJECT = Kind("an object with keys", lambda x: isinstance(x, dict))
-_REQUIRED = object()
 
 
 @dataclass(frozen=True)
@@ -142,33 +155,52 @@ def read_settings(found: Mapping[str, Any], table: Table, of: str) -> Settings:
                 f"{key} is {_spelled(value)}, expected no such key for {of}: nothing here knows "
                 "what it does, so it may change the numbers (if it does not, take it out)"
             )
-    values = _named_once(found, table)
+    values, given = _named_once(found, table)
     settings: Settings = {}
     for key, entry in table.items():
         if isinstance(entry, Used | Only) and key in values:
             try:
                 settings[key] = entry.read(values[key])
             except _Unexpected as error:
-                raise ValueError(f"{key} is {_spelled(values[key])}, expected {error}") from None
+                text = f"{given[key]} is {_spelled(values[key])}, expected {error}"
+                raise ValueError(text) from None
         elif isinstance(entry, Used):
             if entry.required:
-                raise ValueError(f"{key} is missing, expected {entry.kind.expected}")
+                others = [name for name, other in table.items() if other == SameAs(key)]
+                names = " or ".join([key, *others])
+                raise ValueError(f"{names} is missing, expected {entry.kind.expected}")
             settings[key] = entry.default
     return settings
 
 
-def _named_once(found: Mapping[str, Any], table: Table) -> Settings:
-    """The values under their first names; ValueError where two names of one setting disagree."""
-    values = dict(found)
+def other_names(text: str, found: Mapping[str, Any], table: Table) -> str:
+    """What an error adds where it speaks of settings that the file has under other names."""
+    words = set(re.findall(r"\w+", text))
+    named = [
+        f"{entry.key} is this file's {key}"
+        for key, entry in table.items()
+        if isinstance(entry, SameAs) and key in found and entry.key in words and key not in words
+    ]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _named_once(found: Mapping[str, Any], table: Table) -> tuple[Settings, dict[str, str]]:
+    """The values under their first names, and the name that the file has for each.
+
+    Raises:
+        ValueError: two names of one setting disagree.
+    """
+    values, given = dict(found), {key: key for key in found}
     for key, entry in table.items():
         if isinstance(entry, SameAs) and key in values:
             value = values.pop(key)
+            given.setdefault(entry.key, key)
             if values.setdefault(entry.key, value) != value:
                 raise ValueError(
                     f"{key} is {_spelled(value)} and {entry.key} is {_spelled(values[entry.key])}, "
                     "expected one value: they are names of one setting"
                 )
-    return values
+    return values, given
 
 
 def _spelled(value: Any) -> str:

@@ -1,14 +1,16 @@
 """The decoder and its loader against transformers, on tiny random models in folders."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from llmlib.decoder import generate
-from llmlib.kv_cache import KVCache, RollingKVCache
+import llmlib.architecture as arch
+from llmlib.decoder import Decoder, generate
+from llmlib.kv_cache import KVCache
 from llmlib.pretrained import load
-from tests.parity.hf_models import MODELS, WINDOW, save
+from tests.parity.hf_models import FAMILIES, MODELS, VARIANTS, WINDOW, save
 
 LENGTH = 28  # more than three windows
 
@@ -23,12 +25,14 @@ def pair(request, tmp_path_factory):
 
 
 every_model = pytest.mark.parametrize("pair", MODELS, indirect=True)
-with_windows = pytest.mark.parametrize("pair", ["mistral", "qwen2 with a window"], indirect=True)
-
-
-def fresh_cache(model):
-    """The cache that `generate` would choose."""
-    return KVCache() if model.config.window is None else RollingKVCache(model.config.window)
+with_windows = pytest.mark.parametrize(
+    "pair",
+    [
+        *(kind for kind, settings in FAMILIES.items() if settings.get("sliding_window")),
+        *(name for name, settings in VARIANTS.items() if settings.get("sliding_window")),
+    ],
+    indirect=True,
+)
 
 
 def in_chunks(model, ids, cache, chunks):
@@ -51,7 +55,7 @@ def test_logits_equal_transformers(pair):
 @torch.no_grad()
 def test_cached_equals_transformers_uncached(pair, chunks):
     theirs, ours, ids = pair
-    found = in_chunks(ours, ids, fresh_cache(ours), chunks)
+    found = in_chunks(ours, ids, ours.new_cache(), chunks)
     torch.testing.assert_close(found, theirs(ids).logits, rtol=0, atol=1e-4)
 
 
@@ -60,15 +64,25 @@ def test_cached_equals_transformers_uncached(pair, chunks):
 def test_window_counts_the_query_itself(pair):
     """sliding_window = W is W keys with the query's own, as here; off by one would show."""
     theirs, ours, ids = pair
-    assert ours.config.window == WINDOW
+    found = {block.mixer.window for block in arch.layers(ours.config.stack.runs)}
+    assert found - {None} == {WINDOW}
     full = in_chunks(ours, ids, KVCache(), 1)
     torch.testing.assert_close(full, theirs(ids).logits, rtol=0, atol=1e-4)
-    for block in ours.blocks:
-        block.attention.sublayer.window = WINDOW + 1
-    off_by_one = (ours(ids) - theirs(ids).logits).abs().amax((0, 2))
-    for block in ours.blocks:
-        block.attention.sublayer.window = WINDOW
-    assert off_by_one[:WINDOW].max() < 1e-4 < 1e-2 < off_by_one[WINDOW:].min()
+    wider = Decoder(widened(ours.config)).eval()
+    wider.load_state_dict(ours.state_dict())
+    off_by_one = (wider(ids) - theirs(ids).logits).abs().amax((0, 2))
+    assert off_by_one[:WINDOW].max() < 1e-4 < 1e-3 < off_by_one[WINDOW:].min()
+
+
+def widened(config):
+    """The model whose windows are wider by one."""
+    blocks = [
+        arch.changed(block, arch.Attention, window=block.mixer.window + 1)
+        if block.mixer.window
+        else block
+        for block in arch.layers(config.stack.runs)
+    ]
+    return replace(config, stack=replace(config.stack, runs=arch.runs_of(blocks)))
 
 
 @every_model
@@ -84,7 +98,7 @@ def test_left_padded_batch_equals_each_text_alone(pair):
     found = ours(batch, attention_mask=mask)
     torch.testing.assert_close(found[:1, pad:], theirs(short).logits, rtol=0, atol=1e-4)
     torch.testing.assert_close(found[1:], theirs(ids[1:]).logits, rtol=0, atol=1e-4)
-    cache, seen = fresh_cache(ours), []
+    cache, seen = ours.new_cache(), []
     for at in range(0, LENGTH, 4):
         piece = batch[:, at : at + 4]
         seen.append(ours(piece, cache, attention_mask=mask[:, : at + 4]))
@@ -130,7 +144,7 @@ def test_config_of_transformers_4(name, key, tmp_path):
     torch.testing.assert_close(load(tmp_path)(ids), theirs(ids).logits, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "bloom"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bloom", "phi3", "gemma3_text"])
 @torch.no_grad()
 def test_sharded_folder(name, tmp_path):
     theirs = save(name, tmp_path, max_shard_size="60KB")
@@ -139,7 +153,9 @@ def test_sharded_folder(name, tmp_path):
     torch.testing.assert_close(load(tmp_path)(ids), theirs(ids).logits, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "bloom", "llama, tied"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "bloom", "llama, tied", "gpt_neox, tied", "falcon", "mpt"]
+)
 @torch.no_grad()
 def test_folder_of_the_model_without_its_head(name, tmp_path):
     """The first GPT-2's names have no prefix."""

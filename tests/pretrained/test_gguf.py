@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+import llmlib.architecture as arch
+from llmlib.decoder import Decoder
 from llmlib.formats.gguf import GGUFFile
 from llmlib.pretrained import load_gguf
-from llmlib.pretrained.assemble import assemble
-from llmlib.pretrained.gguf_models import gguf_config, gguf_rules, unpermute
+from llmlib.pretrained.gguf_models import gguf_config, gguf_model, unpermute
 from tests.pretrained_files import small, write_gguf
 
 
@@ -28,11 +29,33 @@ from tests.pretrained_files import small, write_gguf
 def test_models_in_gguf_files(tmp_path, architecture, changes):
     expected = small(**changes)
     file = GGUFFile(write_gguf(tmp_path / "small.gguf", expected, architecture))
-    config = gguf_config(file)
-    assert config == expected.config
-    found = assemble(config, file, gguf_rules(config, architecture == "llama"))
+    found = gguf_model(file)
+    assert found.config == expected.config
     ids = torch.arange(20)[None]
     assert torch.equal(found(ids), expected(ids))
+
+
+@torch.no_grad()
+def test_factors_of_llama_3_slow_the_pairs_down(tmp_path):
+    """llama.cpp divides each pair's frequency by its factor."""
+    factors = np.array([1.0, 8.0], np.float32)
+    path = write_gguf(
+        tmp_path / "small.gguf", small(), change=lambda t: t.update({"rope_freqs.weight": factors})
+    )
+    found = gguf_model(GGUFFile(path))
+    rope = found.config.block.mixer.rope
+    assert rope.scaling == arch.Scaling("factors", more=(("factors", (1.0, 8.0)),))
+    config = arch.changed(small().config, arch.Rope, base=64 * rope.base, scaling=None)
+    slower = Decoder(config).eval()  # of two pairs the second turns by 1 / sqrt(base)
+    slower.load_state_dict(found.state_dict())
+    ids = torch.arange(20)[None]
+    torch.testing.assert_close(found(ids), slower(ids), rtol=0, atol=1e-5)
+
+
+@pytest.mark.bad_input
+def test_factors_beside_another_scaling():
+    with pytest.raises(ValueError, match=r"'rope_freqs.weight' is there beside rope.scaling.type"):
+        config(**YARN, tensors={"rope_freqs.weight": (8,)})
 
 
 def test_rows_are_put_back_in_order():
@@ -49,8 +72,12 @@ def test_rows_are_put_back_in_order():
         ({"block_count": None}, "llama.block_count is missing, expected a positive integer"),
         ({"change": lambda t: t.pop("blk.1.ffn_up.weight")}, "tensor 'blk.1.ffn_up.weight' is mis"),
         ({"change": lambda t: t.pop("token_embd.weight")}, "tensor 'token_embd.weight' is missing"),
-        ({"change": lambda t: t.update({"rope_freqs.weight": np.ones(2, np.float32)})},
-         "tensor 'rope_freqs.weight' belongs to no part"),
+        ({"change": lambda t: t.update({"rope_freqs.weight": np.ones(3, np.float32)})},
+         r"tensor 'rope_freqs.weight' has shape \(3,\), expected \(2,\): a factor for each"),
+        ({"change": lambda t: t.update({"rope_freqs.weight": np.zeros(2, np.float32)})},
+         "factors of the factors scaling is 0.0, expected a number above 0"),
+        ({"change": lambda t: t.update({"rope_freqs.bias": np.ones(2, np.float32)})},
+         "tensor 'rope_freqs.bias' belongs to no part"),
         ({"feed_forward_length": 48}, r"has shape \(32, 24\); the configuration asks for \(48, 24"),
         ({"rope.dimension_count": 2}, "llama.rope.dimension_count is 2, expected 4"),
         ({}, "tokenizer"),
@@ -81,13 +108,13 @@ ZERO = {"attention.sliding_window", "attention.clamp_kqv", "attention.max_alibi_
 ODD = (0, 1, 3, 0.5, 2.5, False, True, "x", [1, 2], math.nan, -1, 2**40)
 
 
-def config(architecture="llama", outside=None, **more):
+def config(architecture="llama", outside=None, tensors=None, **more):
     """What a file with these settings of its model is read as."""
     settings = {f"{architecture}.{key}": value for key, value in {**PLAIN, **more}.items()}
     name, shape = "token_embd.weight", (61, 64)
     file = SimpleNamespace(
         settings={"general.architecture": architecture, **settings, **(outside or {})},
-        path="f.gguf", shapes={name: shape},
+        path="f.gguf", shapes={name: shape, **(tensors or {})},
     )  # fmt: skip
     return gguf_config(file)
 
@@ -146,7 +173,9 @@ def test_every_key_of_the_format_changes_the_model_or_is_refused(architecture):
 def test_scaling_is_what_llama_cpp_computes(more, scaling):
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
     is_yarn = more.get("rope.scaling.type") == "yarn"
-    assert config(**more).rope_scaling == ({**yarn, **scaling} if is_yarn else scaling)
+    expected = {**yarn, **scaling} if is_yarn else scaling
+    found = config(**more).block.mixer.rope.scaling
+    assert found == (None if expected is None else arch.Scaling.of(expected))
 
 
 @pytest.mark.bad_input

@@ -9,10 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llmlib.attention import LatentSizes
 from llmlib.decoder import DecoderConfig
 from llmlib.pretrained import load
-from llmlib.pretrained.huggingface import configure
 from tests.pretrained_files import LLAMA, folder, llama_weights, shards
 
 # --- settings --------------------------------------------------------------------------------
@@ -23,55 +21,6 @@ def test_llama_settings(tmp_path):
     assert found == DecoderConfig(
         61, 24, 2, 6, 2, 4, 32, 40, norm_eps=1e-5, rope_base=500.0, tied=False
     )
-
-
-@pytest.mark.parametrize(
-    ("settings", "base", "scaling"),
-    [
-        ({"rope_theta": 7.0}, 7.0, None),
-        ({"rope_parameters": {"rope_type": "default", "rope_theta": 9.0}}, 9.0, None),
-        ({"rope_theta": 7.0, "rope_scaling": None}, 7.0, None),
-        ({"rope_theta": 7.0, "rope_scaling": {"type": "linear", "factor": 2.0}}, 7.0,
-         {"rope_type": "linear", "factor": 2.0}),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": 2.0}}, 9.0,
-         {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 40,
-          "truncate": True}),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": None,
-                              "original_max_position_embeddings": 10}}, 9.0,
-         {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10,
-          "truncate": True}),
-        ({}, 10_000.0, None),
-    ],
-)  # fmt: skip
-def test_rope_of_both_generations(settings, base, scaling):
-    plain = {key: value for key, value in LLAMA.items() if key != "rope_theta"}
-    found = configure("llama", {**plain, **settings})
-    assert (found.rope_base, found.rope_scaling) == (base, scaling)
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "window"),
-    [
-        ("mistral", {"sliding_window": 5}, 5),
-        ("mistral", {"sliding_window": None}, None),
-        ("mistral", {}, 4096),
-        ("qwen2", {"sliding_window": 5, "use_sliding_window": False}, None),
-        ("qwen2", {"sliding_window": 5, "use_sliding_window": True, "max_window_layers": 0}, 5),
-        ("qwen3", {"sliding_window": 5, "use_sliding_window": True}, None),
-    ],
-)
-def test_windows(kind, settings, window):
-    assert configure(kind, {**LLAMA, **settings}).window == window
-
-
-def test_deepseek_settings():
-    plain = {**LLAMA, "num_key_value_heads": 6, "q_lora_rank": None, "kv_lora_rank": 8,
-             "qk_rope_head_dim": 2, "qk_nope_head_dim": 6, "v_head_dim": 5}  # fmt: skip
-    dense = ({"n_routed_experts": None}, {"first_k_dense_replace": 2})
-    for settings in dense:
-        found = configure("deepseek_v2", {**plain, **settings})
-        assert found.latent == LatentSizes(8, 2, 6, 5, None)
-        assert (found.rope_layout, found.head_dim, found.n_kv_heads) == ("interleaved", 8, 6)
 
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -146,24 +95,6 @@ def test_settings_that_are_not_supported(tmp_path, changes, named):
     with pytest.raises(ValueError, match=named) as caught:
         load(folder(tmp_path, **changes))
     assert "config.json" in str(caught.value)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("kind", "settings", "named"),
-    [
-        ("qwen2", {"sliding_window": 5, "use_sliding_window": True, "max_window_layers": 1},
-         "some layers have a window"),
-        ("deepseek_v2", {"first_k_dense_replace": 1, "n_routed_experts": 4},
-         r"layers from 1 on \(first_k_dense_replace\) have routed experts, expected dense"),
-        ("deepseek_v2", {}, "layers from 0 on .* have routed experts"),
-        ("deepseek_v2", {"first_k_dense_replace": 2, "kv_lora_rank": 0},
-         "kv_lora_rank is 0, expected a positive integer"),
-    ],
-)  # fmt: skip
-def test_settings_of_other_families(kind, settings, named):
-    with pytest.raises(ValueError, match=named):
-        configure(kind, {**LLAMA, **settings})
 
 
 @pytest.mark.bad_input
@@ -325,15 +256,6 @@ def test_model_without_its_head_says_so(tmp_path):
 def test_sizes_beyond_the_file_are_refused_before_anything_is_made(tmp_path, key):
     with pytest.raises(ValueError, match=r"config.json: .* is 1000000000000, expected no more"):
         load(folder(tmp_path, **{key: 10**12}))
-
-
-def test_yarn_reaches_beyond_the_length_of_the_training(tmp_path):
-    scaling = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 40}
-    assert load(folder(tmp_path, rope_scaling=scaling)).config.context == 160
-    longer = {**scaling, "factor": 0.5}
-    assert load(folder(tmp_path, rope_scaling=longer)).config.context == 40
-    linear = {"type": "linear", "factor": 2.0}
-    assert load(folder(tmp_path, rope_scaling=linear)).config.context == 80
 
 
 class Trap:
