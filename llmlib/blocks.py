@@ -91,7 +91,8 @@ class Block(nn.Module):
     Raises:
         ValueError: what the description says and is not built here; the text names it.
 
-    Source: vaswani2017attention, xiong2020layernorm; wang2021gptj for parts side by side
+    Source: vaswani2017attention, xiong2020layernorm; chowdhery2022palm for parts side
+        by side
     """
 
     def __init__(

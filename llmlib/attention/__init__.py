@@ -115,19 +115,12 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         check_attention_engine(engine)
-        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-        context_dim = dim if context_dim is None else context_dim
-        check_sizes(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads, context_dim=context_dim)
-        if head_dim is None and dim % n_heads:
-            raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
-        head_dim = dim // n_heads if head_dim is None else head_dim
-        check_sizes(head_dim=head_dim, window=1 if window is None else window)
-        if n_heads % n_kv_heads:
-            raise ValueError(f"n_kv_heads is {n_kv_heads}, expected a divisor of {n_heads} heads")
-        self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
         check_options(causal, window, scale)
+        n_kv_heads, head_dim = _heads(dim, n_heads, n_kv_heads, head_dim)
         value_dim = head_dim if value_dim is None else value_dim
-        check_sizes(value_dim=value_dim)
+        context_dim = dim if context_dim is None else context_dim
+        check_sizes(value_dim=value_dim, context_dim=context_dim)
+        self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
         self.window, self.causal, self.rope_layout = window, causal, rope_layout
         self.scale, self.softcap, self.engine = scale, softcap, engine
         self.value_dim = value_dim
@@ -255,6 +248,19 @@ class Attention(nn.Module):
     def extra_repr(self) -> str:
         heads = f"n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, head_dim={self.head_dim}"
         return f"{heads}, window={self.window}, causal={self.causal}"
+
+
+def _heads(dim: int, n_heads: int, n_kv_heads: int | None, head_dim: int | None) -> tuple[int, int]:
+    """How many key/value heads there are and how wide a head is, checked and filled in."""
+    n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+    check_sizes(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads)
+    if head_dim is None and dim % n_heads:
+        raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
+    head_dim = dim // n_heads if head_dim is None else head_dim
+    check_sizes(head_dim=head_dim)
+    if n_heads % n_kv_heads:
+        raise ValueError(f"n_kv_heads is {n_kv_heads}, expected a divisor of {n_heads} heads")
+    return n_kv_heads, head_dim
 
 
 def _by_head(x: Tensor, width: int, norm: nn.Module | None = None) -> Tensor:

@@ -72,7 +72,7 @@ def DecoderConfig(
     _check_switches(bias=bias, qk_norm=qk_norm, embedding_norm=embedding_norm)
     check_sizes(n_layers=n_layers, n_heads=n_heads, dim=dim, context=context)
     qkv_bias, out_bias, ffn_bias = (
-        bias if own is None else own for own in (qkv_bias, out_bias, ffn_bias)
+        bias if one is None else one for one in (qkv_bias, out_bias, ffn_bias)
     )
     with _named(kind="norm", eps="norm_eps"):
         over_stream = arch.Norm(norm, _float(norm_eps), bias=norm == "layer")
@@ -81,15 +81,12 @@ def DecoderConfig(
         rope = arch.Rope(_float(rope_base), 1.0, _scaling(rope_scaling), rope_layout)
     order: dict[str, Any] = {"rope": rope if position == "rope" else None}
     order |= {"alibi": position == "alibi", "qkv_bias": qkv_bias, "out_bias": out_bias}
+    own = {"n_kv_heads": n_kv_heads, "head_dim": head_dim, "window": window, "qk_norm": over_heads}
     mixer: arch.Mixer
-    if latent is not None:
-        given = {"n_kv_heads": n_kv_heads, "head_dim": head_dim, "window": window}
-        _check_beside_latent(latent, n_heads, {**given, "qk_norm": qk_norm})
-        mixer = arch.changed(latent, arch.Latent, n_heads=n_heads, **order)
+    if latent is None:
+        mixer = _attention(dim, n_heads, own, order)
     else:
-        groups = n_heads if n_kv_heads is None else n_kv_heads
-        width = _width_of_a_head(dim, n_heads) if head_dim is None else head_dim
-        mixer = arch.Attention(n_heads, groups, width, window=window, qk_norm=over_heads, **order)
+        mixer = _latent(latent, n_heads, {**own, "qk_norm": qk_norm}, order)
     hidden = 4 * dim if ffn_dim is None else ffn_dim
     with _named(bias="ffn_bias", norms="norm_position"):
         feed_forward = arch.FeedForward(hidden, activation, gated, ffn_bias)
@@ -102,6 +99,34 @@ def DecoderConfig(
         first_norm=over_stream if embedding_norm else None,
     )
     return arch.ModelConfig(dim, vocab_size, context, stack, tied=tied)
+
+
+def _attention(
+    dim: int, n_heads: int, own: dict[str, Any], order: dict[str, Any]
+) -> arch.Attention:
+    """Numbers of heads and their width filled in."""
+    if own["n_kv_heads"] is None:
+        own["n_kv_heads"] = n_heads
+    if own["head_dim"] is None:
+        if dim % n_heads:
+            raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
+        own["head_dim"] = dim // n_heads
+    return arch.Attention(n_heads, **own, **order)
+
+
+def _latent(
+    latent: arch.Latent, n_heads: int, own: dict[str, Any], order: dict[str, Any]
+) -> arch.Latent:
+    """Latent attention leaves no choice in what an attention has of its own."""
+    if not isinstance(latent, arch.Latent):
+        raise TypeError(f"latent is {latent!r}, expected a Latent or None")
+    only = {"n_kv_heads": n_heads, "head_dim": latent.head_dim, "window": None, "qk_norm": False}
+    for name, value in only.items():
+        if own[name] not in (None, value):
+            found = f"{name} is {own[name]}, expected {value}"
+            raise ValueError(f"{found} beside latent attention")
+    made: arch.Latent = arch.changed(latent, arch.Latent, n_heads=n_heads, **order)
+    return made
 
 
 @contextmanager
@@ -131,20 +156,3 @@ def _check_switches(**switches: bool) -> None:
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}, expected True or False")
-
-
-def _width_of_a_head(dim: int, n_heads: int) -> int:
-    if dim % n_heads:
-        raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
-    return dim // n_heads
-
-
-def _check_beside_latent(latent: arch.Latent, n_heads: int, given: Mapping[str, Any]) -> None:
-    """What latent attention leaves no choice in."""
-    if not isinstance(latent, arch.Latent):
-        raise TypeError(f"latent is {latent!r}, expected a Latent or None")
-    only = {"n_kv_heads": n_heads, "head_dim": latent.head_dim, "window": None, "qk_norm": False}
-    for name, value in only.items():
-        if given[name] not in (None, value):
-            found = f"{name} is {given[name]}, expected {value}"
-            raise ValueError(f"{found} beside latent attention")

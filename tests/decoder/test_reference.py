@@ -21,14 +21,14 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_it_equals_the_decoder_whole_and_cached(name: str) -> None:
     torch.manual_seed(0)
-    model = Decoder(DecoderConfig(40, 32, 3, 4, context=32, **MODELS[name])).double()
-    for parameter in model.parameters():
+    decoder = Decoder(DecoderConfig(40, 32, 3, 4, context=32, **MODELS[name])).double()
+    for parameter in decoder.parameters():
         parameter.add_(0.3 * torch.randn_like(parameter))
     ids = torch.randint(40, (2, 11))
-    expected, weights = model(ids), model.state_dict()
-    torch.testing.assert_close(reference_decoder(weights, model.config, ids), expected)
+    expected, weights = decoder(ids), decoder.state_dict()
+    torch.testing.assert_close(reference_decoder(weights, decoder.config, ids), expected)
     cache: Cache = []
-    pieces = [reference_decoder(weights, model.config, piece, cache)
+    pieces = [reference_decoder(weights, decoder.config, piece, cache)
               for piece in ids.split([4, 1, 1, 5], 1)]  # fmt: skip
     torch.testing.assert_close(torch.cat(pieces, 1), expected)
 

@@ -17,19 +17,27 @@ MODULES = sorted((ROOT / "llmlib").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 # Every room of the library stands on a floor, and imports from its own and those below.
 FLOORS = {
-    "ground": {"", "architecture", "sizes", "shapes", "checks", "plain", "precision", "formats"},
+    "ground": {"", "sizes", "shapes", "checks", "plain", "precision", "formats"},
+    "description": {"architecture"},
+    "counting": {"model_cards", "accounting"},
     "parts": {
         *("tokenization", "normalization", "activations", "position_encoding", "attention"),
         *("sparse_attention", "flash_attention", "kv_cache", "quantization", "sampling"),
         *("training",),
     },
-    "counting": {"model_cards", "accounting"},
-    "models": {"decoder", "pretrained"},
+    "models": {"positions", "blocks", "stack", "decoder", "pretrained"},
     "book": {"book"},
 }
+# Who may read the description of a model: what counts, names, builds and loads one.
+ASSEMBLERS = {"architecture", "model_cards", "accounting", "positions", "blocks", "stack", "decoder",
+              "pretrained", "book"}  # fmt: skip
 CLAIM_MIME = "application/vnd.llmlib.claim+json"
 FILE_LINES, FUNCTION_LINES, CELL_LINES = 400, 40, 25
 CONTRACT = {
+    "llmlib.architecture": [
+        *("ModelConfig", "Stack", "Run", "repeat", "Block", "Attention", "Latent", "FeedForward"),
+        *("Experts", "Norm", "Rope"),
+    ],
     "llmlib.normalization": ["layer_norm", "rms_norm", "LayerNorm", "RMSNorm"],
     "llmlib.activations": [
         *("relu", "gelu", "swish", "glu", "reglu", "geglu", "swiglu"),
@@ -48,7 +56,7 @@ CONTRACT = {
     "llmlib.sampling": ["greedy", "Sampler"],
     "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],
     "llmlib.decoder": ["DecoderConfig", "Decoder", "generate"],
-    "llmlib.pretrained": ["load", "load_gguf", "smollm2"],
+    "llmlib.pretrained": ["load", "load_tokenizer", "load_gguf", "open_model", "smollm2"],
     "llmlib.training": ["train"],
     "llmlib.model_cards": ["CARDS", "card"],
     "llmlib.accounting": ["parameters", "forward_flops", "kv_cache_bytes", "training_bytes"],
@@ -120,6 +128,30 @@ def test_imports_point_down_and_make_no_circle() -> None:
         if floor(other) > floor(name)
     ]  # fmt: skip
     assert (circles, upward) == ([], [])
+
+
+def test_only_assemblers_read_the_description_and_name_its_parts_by_their_room() -> None:
+    readers = {
+        name for name, path in NAMES.items()
+        if any(room(other) == "architecture" for other in imports(path))
+    }  # fmt: skip
+    assert {room(name) for name in readers} <= ASSEMBLERS
+    taken = []
+    for name in readers - {name for name in NAMES if room(name) == "architecture"}:
+        for node in ast.walk(parsed(NAMES[name])):
+            if isinstance(node, ast.ImportFrom) and node.module == "llmlib.architecture":
+                taken += [f"{name}: {alias.name}" for alias in node.names
+                          if alias.name in ("Attention", "FeedForward", "Block")]  # fmt: skip
+    assert taken == []
+
+
+def test_the_marked_way_is_as_long_as_it_says() -> None:
+    way = ("decoder/reference.py", "architecture/mixers.py", "architecture/model.py", "blocks.py",
+           "stack.py", "sampling.py")  # fmt: skip
+    text = (ROOT / "llmlib" / "__init__.py").read_text(encoding="utf-8")
+    assert all(f"`{file}`" in text for file in way)
+    files = [(ROOT / "llmlib" / file).read_text(encoding="utf-8") for file in way]
+    assert 850 < sum(len(file.splitlines()) for file in files) < 950
 
 
 def length(node: Any) -> int:

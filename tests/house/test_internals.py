@@ -193,9 +193,9 @@ FORBIDDEN = [
     "from llmlib.kv_cache import KVCache\nKVCache.layer = None",
     "import llmlib.training\ndel llmlib.training.train",
     "from llmlib.accounting.parameters import _attention",
-    "model._see(x)",
+    "model._initialize(x)",
     "from llmlib.decoder import Decoder\nclass Mine(Decoder):\n"
-    "    def f(self):\n        return self._see(1)",
+    "    def f(self):\n        return self._initialize(1)",
     "object.__setattr__(net.config, 'context', 17)",
 ]
 ALLOWED = [
