@@ -1,8 +1,10 @@
 """The description of a decoder whose blocks are all of one kind, by short names and defaults."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, get_args
 
 import llmlib.architecture as arch
 from llmlib.sizes import check_sizes
@@ -67,66 +69,71 @@ def DecoderConfig(
         TypeError, ValueError: a value that its part of the description cannot have, a width that
             does not divide into the heads, latent attention beside a window or QK norm.
     """
-    if position not in ("rope", "learned", "alibi", "none"):
-        raise ValueError(f"position is {position!r}, expected one of rope, learned, alibi, none")
-    _check_switches(bias=bias, qk_norm=qk_norm, embedding_norm=embedding_norm)
-    check_sizes(n_layers=n_layers, n_heads=n_heads, dim=dim, context=context)
-    qkv_bias, out_bias, ffn_bias = (
-        bias if one is None else one for one in (qkv_bias, out_bias, ffn_bias)
-    )
+    return _described(SimpleNamespace(**locals()))
+
+
+def _described(c: Any) -> arch.ModelConfig:
+    """The description; c has the arguments by their names."""
+    if c.position not in get_args(Position):
+        known = ", ".join(get_args(Position))
+        raise ValueError(f"position is {c.position!r}, expected one of {known}")
+    _check_switches(bias=c.bias, qk_norm=c.qk_norm, embedding_norm=c.embedding_norm)
+    check_sizes(n_layers=c.n_layers, n_heads=c.n_heads, dim=c.dim, context=c.context)
     with _named(kind="norm", eps="norm_eps"):
-        over_stream = arch.Norm(norm, _float(norm_eps), bias=norm == "layer")
-        over_heads = arch.Norm("rms", over_stream.eps) if qk_norm else None
-    with _named(base="rope_base", layout="rope_layout", kind="rope_type of rope_scaling"):
-        rope = arch.Rope(_float(rope_base), 1.0, _scaling(rope_scaling), rope_layout)
-    order: dict[str, Any] = {"rope": rope if position == "rope" else None}
-    order |= {"alibi": position == "alibi", "qkv_bias": qkv_bias, "out_bias": out_bias}
-    own = {"n_kv_heads": n_kv_heads, "head_dim": head_dim, "window": window, "qk_norm": over_heads}
-    mixer: arch.Mixer
-    if latent is None:
-        mixer = _attention(dim, n_heads, own, order)
-    else:
-        mixer = _latent(latent, n_heads, {**own, "qk_norm": qk_norm}, order)
-    hidden = 4 * dim if ffn_dim is None else ffn_dim
+        norm = arch.Norm(c.norm, _float(c.norm_eps), bias=c.norm == "layer")
+    mixer = _attention(c, norm) if c.latent is None else _latent(c)
+    hidden = 4 * c.dim if c.ffn_dim is None else c.ffn_dim
     with _named(bias="ffn_bias", norms="norm_position"):
-        feed_forward = arch.FeedForward(hidden, activation, gated, ffn_bias)
-        block = arch.Block(mixer, feed_forward, over_stream, norm_position)
+        ffn_bias = c.bias if c.ffn_bias is None else c.ffn_bias
+        feed_forward = arch.FeedForward(hidden, c.activation, c.gated, ffn_bias)
+        block = arch.Block(mixer, feed_forward, norm, c.norm_position)
     stack = arch.Stack(
-        (arch.repeat(n_layers, block),),
+        (arch.repeat(c.n_layers, block),),
         # A post-norm block ends with a norm: one more would find nothing left to do.
-        last_norm=over_stream if norm_position == "pre" else None,
-        positions=arch.Learned(context) if position == "learned" else None,
-        first_norm=over_stream if embedding_norm else None,
+        last_norm=norm if c.norm_position == "pre" else None,
+        positions=arch.Learned(c.context) if c.position == "learned" else None,
+        first_norm=norm if c.embedding_norm else None,
     )
-    return arch.ModelConfig(dim, vocab_size, context, stack, tied=tied)
+    return arch.ModelConfig(c.dim, c.vocab_size, c.context, stack, tied=c.tied)
 
 
-def _attention(
-    dim: int, n_heads: int, own: dict[str, Any], order: dict[str, Any]
-) -> arch.Attention:
+def _attention(c: Any, norm: arch.Norm) -> arch.Attention:
     """Numbers of heads and their width filled in."""
-    if own["n_kv_heads"] is None:
-        own["n_kv_heads"] = n_heads
-    if own["head_dim"] is None:
-        if dim % n_heads:
-            raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
-        own["head_dim"] = dim // n_heads
-    return arch.Attention(n_heads, **own, **order)
+    if c.head_dim is None and c.dim % c.n_heads:
+        raise ValueError(f"dim {c.dim} does not divide into {c.n_heads} heads; give head_dim")
+    return arch.Attention(
+        c.n_heads,
+        c.n_heads if c.n_kv_heads is None else c.n_kv_heads,
+        c.dim // c.n_heads if c.head_dim is None else c.head_dim,
+        window=c.window,
+        qk_norm=arch.Norm("rms", norm.eps) if c.qk_norm else None,
+        **_order_and_biases(c),
+    )
 
 
-def _latent(
-    latent: arch.Latent, n_heads: int, own: dict[str, Any], order: dict[str, Any]
-) -> arch.Latent:
+def _latent(c: Any) -> arch.Latent:
     """Latent attention leaves no choice in what an attention has of its own."""
+    latent = c.latent
     if not isinstance(latent, arch.Latent):
         raise TypeError(f"latent is {latent!r}, expected a Latent or None")
-    only = {"n_kv_heads": n_heads, "head_dim": latent.head_dim, "window": None, "qk_norm": False}
+    only = {"n_kv_heads": c.n_heads, "head_dim": latent.head_dim, "window": None, "qk_norm": False}
     for name, value in only.items():
-        if own[name] not in (None, value):
-            found = f"{name} is {own[name]}, expected {value}"
+        if getattr(c, name) not in (None, value):
+            found = f"{name} is {getattr(c, name)}, expected {value}"
             raise ValueError(f"{found} beside latent attention")
-    made: arch.Latent = arch.changed(latent, arch.Latent, n_heads=n_heads, **order)
-    return made
+    return dataclasses.replace(latent, n_heads=c.n_heads, **_order_and_biases(c))
+
+
+def _order_and_biases(c: Any) -> dict[str, Any]:
+    """What any attention is told of positions and biases."""
+    with _named(base="rope_base", layout="rope_layout", kind="rope_type of rope_scaling"):
+        rope = arch.Rope(_float(c.rope_base), 1.0, _scaling(c.rope_scaling), c.rope_layout)
+    return {
+        "rope": rope if c.position == "rope" else None,
+        "alibi": c.position == "alibi",
+        "qkv_bias": c.bias if c.qkv_bias is None else c.qkv_bias,
+        "out_bias": c.bias if c.out_bias is None else c.out_bias,
+    }
 
 
 @contextmanager
