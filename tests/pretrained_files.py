@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+import llmlib.architecture as arch
 from llmlib.decoder import Decoder, DecoderConfig
-from llmlib.pretrained.gguf_models import NAMES
+from llmlib.pretrained.gguf_architectures import ARCHITECTURES, NAMES
 from llmlib.pretrained.names import rules_of
 
 LLAMA = {
@@ -59,7 +60,8 @@ def shards(path, changes=None):
 def write_gguf(path, model, architecture="llama", change=lambda tensors: None, **settings):
     """A random model as llama.cpp stores it, without a tokenizer."""
     config, writer = model.config, gguf.GGUFWriter(path, architecture)
-    block, mixer = config.block, config.block.mixer
+    block = arch.layers(config.stack.runs)[-1]  # of Gemma's, one without a window
+    mixer = block.mixer
     numbers = {
         "block_count": config.n_layers, "context_length": config.context,
         "embedding_length": config.dim, "feed_forward_length": block.feed_forward.ffn_dim,
@@ -68,15 +70,21 @@ def write_gguf(path, model, architecture="llama", change=lambda tensors: None, *
     }  # fmt: skip
     for name, value in numbers.items():
         if value is not None:
-            writer.add_uint32(f"{architecture}.{name}", value)
+            add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+            add(f"{architecture}.{name}", value)
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", block.norm.eps)
     writer.add_float32(f"{architecture}.rope.freq_base", mixer.rope.base)
     weights, tensors = model.state_dict(), {}
-    for rule in rules_of(model, config, NAMES):
+    # Llama's rows are put in their order below.
+    known = ARCHITECTURES.get(architecture)
+    names = NAMES if known is None or architecture == "llama" else known.names
+    for rule in rules_of(model, config, names):
         x = weights[rule.parameter]
         if architecture == "llama" and rule.tensor.endswith(("attn_q.weight", "attn_k.weight")):
             heads = len(x) // mixer.head_dim
             x = x.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)  # as its converter
+        if block.norm.gain == "1 + weight" and "norm" in rule.parameter:
+            x = x + 1
         tensors[rule.tensor] = x.contiguous().numpy().astype(np.float32)
     change(tensors)
     for name, array in tensors.items():

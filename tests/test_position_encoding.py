@@ -35,6 +35,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+FACTORS = {"rope_type": "factors"}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}
 
 
@@ -409,6 +410,17 @@ def test_yarn_keeps_fast_pairs_divides_slow_ones_and_sharpens():
     assert rope_amplitude(YARN) == pytest.approx(0.1 * math.log(4) + 1)
 
 
+def test_factors_divide_the_frequency_of_each_pair():
+    """What GGUF files of Llama 3 hold: its scaling worked out is its scaling."""
+    plain, scaled = rope_frequencies(128, 5e5), rope_frequencies(128, 5e5, LLAMA3)
+    factors = {**FACTORS, "factors": (plain / scaled).tolist()}
+    assert factors["factors"][0] == 1
+    assert factors["factors"][-1] == pytest.approx(8)
+    torch.testing.assert_close(rope_frequencies(128, 5e5, factors), scaled, rtol=1e-12, atol=0)
+    assert rope_amplitude(factors) == 1
+    assert rope_amplitude({**factors, "attention_factor": 1.2}) == 1.2
+
+
 def test_amplitude_is_one_without_yarn():
     assert rope_amplitude(None) == rope_amplitude(LLAMA3) == 1.0
     assert rope_amplitude({**YARN, "attention_factor": 1.5}) == 1.5
@@ -440,6 +452,9 @@ def test_frequencies_have_numbers_while_a_model_is_built_without_memory():
         (lambda: rope_frequencies(8, scaling={"rope_type": "linear"}), "factor of the linear"),
         (lambda: rope_frequencies(8, scaling={**LLAMA3, "factor": 0}), "factor of the llama3"),
         (lambda: rope_frequencies(8, scaling={**LLAMA3, "low_freq_factor": 9.0}), "below high"),
+        (lambda: rope_frequencies(4, scaling=FACTORS), "factors is None, expected 2"),
+        (lambda: rope_frequencies(4, scaling={**FACTORS, "factors": [1.0]}), "expected 2, one for"),
+        (lambda: rope_frequencies(4, scaling={**FACTORS, "factors": [1, 0]}), "is 0, expected a n"),
         (lambda: rotate(torch.zeros(1, 2, 8), torch.arange(2), rope_frequencies(6)), "head_dim 8"),
         (lambda: rotate(torch.zeros(2, 8), torch.arange(2), rope_frequencies(8), "both"), "'both'"),
         (lambda: alibi_slopes(0), "n_heads must be positive"),

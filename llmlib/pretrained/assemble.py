@@ -66,7 +66,7 @@ def check_sizes(config: arch.ModelConfig, files: TensorFiles) -> None:
 
     Every layer has a tensor, and every width is the side of one.
     """
-    check_layers("n_layers", config.n_layers, files)
+    check_layers("n_layers", config.n_layers, files.shapes)
     numbers = sum(math.prod(shape) for shape in files.shapes.values())
     for name, size in described_sizes(config):
         if size > numbers:
@@ -76,12 +76,12 @@ def check_sizes(config: arch.ModelConfig, files: TensorFiles) -> None:
             )
 
 
-def check_layers(name: str, n_layers: int, files: TensorFiles) -> None:
-    """ValueError for more layers than the files have tensors; name is what says so."""
-    if n_layers > len(files.shapes):
+def check_layers(name: str, n_layers: int, tensors: Collection[str]) -> None:
+    """ValueError for more layers than there are tensors; name is what says so."""
+    if n_layers > len(tensors):
         raise ValueError(
-            f"{name} is {n_layers}, expected no more than {len(files.shapes)}, the tensors that "
-            "the weights have"
+            f"{name} is {n_layers}, expected no more than {len(tensors)}, the tensors that the "
+            "weights have"
         )
 
 

@@ -1,8 +1,4 @@
-"""Models from GGUF files, and SmolLM2, the real language model that comes inside a package.
-
-llama.cpp rotates adjacent pairs of features, so its converter reorders the rows of Llama's query
-and key matrices; here they are put back. Left as they are, short prompts still look right.
-"""
+"""Models from GGUF files, and SmolLM2, the real language model that comes inside a package."""
 
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,61 +10,16 @@ import llmlib.architecture as arch
 from llmlib.decoder import Decoder
 from llmlib.formats.gguf import GGUFFile
 from llmlib.formats.packaged import smollm2_gguf
-from llmlib.pretrained.assemble import check_sizes, fill, weights_dtype
+from llmlib.pretrained.assemble import check_layers, check_sizes, fill, weights_dtype
+from llmlib.pretrained.gguf_architectures import ARCHITECTURES
 from llmlib.pretrained.gguf_settings import model_settings, rope_scaling
-from llmlib.pretrained.names import Names, attention_of, rules_of
+from llmlib.pretrained.names import rules_of
 from llmlib.pretrained.rope_settings import reach
 from llmlib.pretrained.settings import Settings
 from llmlib.tokenization import ByteLevelBPETokenizer
 
 FACTORS = "rope_freqs.weight"
 """Llama 3's scaling, worked out: what each pair's frequency is divided by."""
-
-
-def unpermute(x: Tensor, n_heads: int) -> Tensor:
-    """Query or key rows as Hugging Face has them: feature i turns with i + head_dim/2.
-
-    In GGUF the rows of a pair lie side by side, (head, pair, 2): that is read as it lies and turned
-    into (head, 2, pair).
-    """
-    return x.unflatten(0, (n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
-
-
-def queries(block: arch.Block, x: Tensor) -> Tensor:
-    """Query rows in order."""
-    return unpermute(x, attention_of(block).n_heads)
-
-
-def keys(block: arch.Block, x: Tensor) -> Tensor:
-    """Key rows in order."""
-    return unpermute(x, attention_of(block).n_kv_heads)
-
-
-NAMES: Names = {
-    "embedding.weight": "token_embd.weight",
-    "norm.weight": "output_norm.weight",
-    "output.weight": "output.weight",
-    "blocks.{i}.norms.mixer_input.weight": "blk.{i}.attn_norm.weight",
-    "blocks.{i}.mixer.query.{kind}": "blk.{i}.attn_q.{kind}",
-    "blocks.{i}.mixer.key.{kind}": "blk.{i}.attn_k.{kind}",
-    "blocks.{i}.mixer.value.{kind}": "blk.{i}.attn_v.{kind}",
-    "blocks.{i}.mixer.query_norm.weight": "blk.{i}.attn_q_norm.weight",
-    "blocks.{i}.mixer.key_norm.weight": "blk.{i}.attn_k_norm.weight",
-    "blocks.{i}.mixer.output.{kind}": "blk.{i}.attn_output.{kind}",
-    "blocks.{i}.norms.feed_forward_input.weight": "blk.{i}.ffn_norm.weight",
-    "blocks.{i}.feed_forward.gate.weight": "blk.{i}.ffn_gate.weight",
-    "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
-    "blocks.{i}.feed_forward.down.weight": "blk.{i}.ffn_down.weight",
-}
-ARCHITECTURES: dict[str, Names] = {
-    "llama": {
-        **NAMES,
-        "blocks.{i}.mixer.query.{kind}": ("blk.{i}.attn_q.{kind}", queries),
-        "blocks.{i}.mixer.key.{kind}": ("blk.{i}.attn_k.{kind}", keys),
-    },
-    "qwen2": NAMES,
-    "qwen3": NAMES,
-}
 
 
 def smollm2(dtype: torch.dtype | str = torch.float32) -> tuple[Decoder, ByteLevelBPETokenizer]:
@@ -113,7 +64,7 @@ def gguf_model(file: GGUFFile, dtype: torch.dtype | str = torch.float32) -> Deco
             model = Decoder(config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{file.path}: {error}") from None
-    rules = rules_of(model, config, ARCHITECTURES[file.settings["general.architecture"]])
+    rules = rules_of(model, config, ARCHITECTURES[file.settings["general.architecture"]].names)
     return fill(model, file, rules, lambda name: name == FACTORS, dtype)
 
 
@@ -144,7 +95,13 @@ def gguf_config(file: Described) -> arch.ModelConfig:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"{file.path}: the architecture is {kind!r}, expected one of {known}")
     try:
-        return _config(model_settings(file.settings, kind), file, kind)
+        settings = model_settings(file.settings, kind, ARCHITECTURES[kind].settings)
+        config = _config(settings, file, kind)
+        change = ARCHITECTURES[kind].change
+        if change is not None:
+            check_layers(f"{kind}.block_count", config.n_layers, file.shapes)
+            config = change(settings, config)
+        return config
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file.path}: {error}") from None
 
@@ -188,7 +145,7 @@ def _config(settings: Settings, file: Described, kind: str) -> arch.ModelConfig:
         turning,
         settings["attention.sliding_window"] or None,
         qkv_bias="blk.0.attn_q.bias" in file.shapes,
-        qk_norm=norm if kind == "qwen3" else None,
+        qk_norm=norm if ARCHITECTURES[kind].qk_norm else None,
     )
     block = arch.Block(mixer, arch.FeedForward(settings["feed_forward_length"]), norm)
     return arch.ModelConfig(

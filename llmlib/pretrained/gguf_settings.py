@@ -76,7 +76,9 @@ ELSEWHERE: Mapping[str, str] = {
 """Patterns of keys that are not the model's, and why the model's loader passes over them."""
 
 
-def model_settings(settings: Mapping[str, Any], architecture: str) -> Settings:
+def model_settings(
+    settings: Mapping[str, Any], architecture: str, of_model: Table = MODEL
+) -> Settings:
     """The model's settings, without the architecture in their names.
 
     Raises:
@@ -97,7 +99,7 @@ def model_settings(settings: Mapping[str, Any], architecture: str) -> Settings:
     if settings.get("general.type", "model") != "model":
         raise ValueError(f"general.type is {settings['general.type']!r}, expected 'model'")
     mine = {key: value for key, value in settings.items() if key.startswith(start)}
-    table = {start + key: entry for key, entry in MODEL.items()}
+    table = {start + key: entry for key, entry in of_model.items()}
     found = read_settings(mine, table, architecture)
     return {key.removeprefix(start): value for key, value in found.items()}
 

@@ -106,7 +106,7 @@ def configure(kind: str, settings: Settings, files: TensorFiles | None = None) -
     known = read_settings(settings, family.settings, kind)
     try:
         if files is not None:  # a description lists the layers: not more than can be
-            check_layers("num_hidden_layers", known["num_hidden_layers"], files)
+            check_layers("num_hidden_layers", known["num_hidden_layers"], files.shapes)
         return family.configure(known)
     except ValueError as error:
         added = other_names(str(error), settings, family.settings)

@@ -12,8 +12,10 @@ import llmlib.architecture as arch
 from llmlib.decoder import Decoder
 from llmlib.formats.gguf import GGUFFile
 from llmlib.pretrained import load_gguf
-from llmlib.pretrained.gguf_models import gguf_config, gguf_model, unpermute
-from tests.pretrained_files import small, write_gguf
+from llmlib.pretrained.gguf_architectures import unpermute
+from llmlib.pretrained.gguf_models import gguf_config, gguf_model
+from llmlib.pretrained.huggingface import configure
+from tests.pretrained_files import LLAMA, small, write_gguf
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,51 @@ def test_models_in_gguf_files(tmp_path, architecture, changes):
     assert found.config == expected.config
     ids = torch.arange(20)[None]
     assert torch.equal(found(ids), expected(ids))
+
+
+GEMMA = {**LLAMA, "head_dim": 6, "sliding_window": 5}
+GEMMA_KEYS = {"attention.key_length": 6, "attention.value_length": 6,
+              "attention.sliding_window": 5}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "keys"),
+    [
+        ("gemma2", {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+         {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
+        ("gemma2", {}, {}),
+        ("gemma3", {}, {}),
+        ("gemma3", {"rope_local_base_freq": 50.0, "final_logit_softcapping": 4.0,
+                    "sliding_window_pattern": 3},
+         {"rope.freq_base_swa": 50.0, "final_logit_softcapping": 4.0,
+          "attention.sliding_window_pattern": 3}),
+    ],
+)  # fmt: skip
+@torch.no_grad()
+def test_gemma_in_gguf_files(tmp_path, architecture, settings, keys):
+    """The converter adds 1 to the gains; scores are scaled by the width of a head."""
+    kind = "gemma3_text" if architecture == "gemma3" else architecture
+    known = {**GEMMA, "num_hidden_layers": 6, "query_pre_attn_scalar": 6, **settings}
+    config = configure(kind, known)
+    torch.manual_seed(0)
+    expected = Decoder(config).eval()
+    for parameter in expected.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.2)
+    path = write_gguf(tmp_path / "small.gguf", expected, architecture, **GEMMA_KEYS, **keys)
+    found = gguf_model(GGUFFile(path))
+    assert arch.ribbon(found.config.stack) == arch.ribbon(config.stack)
+    ids = torch.arange(20)[None]
+    torch.testing.assert_close(found(ids), expected(ids), rtol=0, atol=1e-5)
+
+
+def test_gemma_of_27_billion_scales_by_its_share_of_the_stream():
+    """As llama.cpp does for the models with so many layers."""
+    sizes = {"attention.key_length": 128, "embedding_length": 256}
+    tensors = {str(n): (1,) for n in range(100)}
+    large, other = (config("gemma3", tensors=tensors, **sizes, block_count=n) for n in (62, 26))
+    for found, width in ((large, 256 / 4), (other, 128)):
+        scales = {block.mixer.scale for block in arch.layers(found.stack.runs)}
+        assert scales == {1 / math.sqrt(width)}
 
 
 @torch.no_grad()
@@ -103,7 +150,9 @@ YARN = {
 }
 HARMLESS = {"vocab_size", "rope.scaling.finetuned", "pooling_type",
             "rope.scaling.original_context_length"}  # the last one without a scaling  # fmt: skip
-ZERO = {"attention.sliding_window", "attention.clamp_kqv", "attention.max_alibi_bias",
+WINDOW = "attention.sliding_window"
+USUAL = {"gemma3": {WINDOW: 6, "attention.sliding_window_pattern": 2}}  # of 2 layers one is far
+ZERO = {WINDOW, "attention.clamp_kqv", "attention.max_alibi_bias",
         "expert_count", "expert_used_count", "expert_shared_count"}  # fmt: skip
 ODD = (0, 1, 3, 0.5, 2.5, False, True, "x", [1, 2], math.nan, -1, 2**40)
 
@@ -114,7 +163,7 @@ def config(architecture="llama", outside=None, tensors=None, **more):
     name, shape = "token_embd.weight", (61, 64)
     file = SimpleNamespace(
         settings={"general.architecture": architecture, **settings, **(outside or {})},
-        path="f.gguf", shapes={name: shape, **(tensors or {})},
+        path="f.gguf", shapes={name: shape, "x": (1,), "y": (1,), **(tensors or {})},
     )  # fmt: skip
     return gguf_config(file)
 
@@ -131,7 +180,7 @@ def keys_of_the_format(group):
 def same_or_refused(architecture, plain, key, value):
     """Whether the value is passed over; an error must name file and key."""
     try:
-        return config(architecture, **{key: value}) == plain
+        return config(architecture, **{**USUAL.get(architecture, {}), key: value}) == plain
     except ValueError as error:
         text = str(error)
     assert text.startswith("f.gguf: "), text
@@ -139,16 +188,16 @@ def same_or_refused(architecture, plain, key, value):
     return False
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "gemma2", "gemma3"])
 def test_every_key_of_the_format_changes_the_model_or_is_refused(architecture):
     """Each with several values; what changes nothing must be the value that is meant anyway."""
-    plain = config(architecture)
+    plain = config(architecture, **USUAL.get(architecture, {}))
     groups = [group for group in vars(gguf.Keys).values() if isinstance(group, type)]
     keys = sorted({key for group in groups for key in keys_of_the_format(group)})
     silent = {(k, repr(v)) for k in keys for v in ODD if same_or_refused(architecture, plain, k, v)}
     assert len(keys) > 100
     assert {(key, value) for key, value in silent if key not in HARMLESS} == {
-        *((key, "0") for key in ZERO),
+        *((key, "0") for key in ZERO if key != WINDOW or "gemma" not in architecture),
         ("attention.causal", "True"), ("logit_scale", "1"), ("use_parallel_residual", "False"),
         ("rope.scaling.attn_factor", "1"),
     }  # fmt: skip

@@ -150,10 +150,3 @@ def test_yarn_reaches_beyond_the_length_of_the_training(tmp_path):
     assert load(folder(tmp_path, rope_scaling=longer)).config.context == 40
     linear = {"type": "linear", "factor": 2.0}
     assert load(folder(tmp_path, rope_scaling=linear)).config.context == 80
-
-
-class Trap:
-    """What runs when it is unpickled."""
-
-    def __reduce__(self):
-        return (sys.exit, ("a pickle was read",))
