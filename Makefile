@@ -26,6 +26,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONSTARTUP
 help:
 	@echo "make book        build the book from the outputs stored in its notebooks"
 	@echo "make lab         open the notebooks in JupyterLab (ARGS='--no-browser --port 8889': its options)"
+	@echo "make lab MODEL=… the chapters that take a real model apart, over yours: a folder or GGUF file"
 	@echo "make test        run every test: units, notebooks, the built book in a browser"
 	@echo "make test-full   the same, with every case of flash attention's grid (hours)"
 	@echo "make notebooks   execute the notebooks and store their outputs (CHAPTER=name for one)"
@@ -45,7 +46,7 @@ book: $(BUILT)
 	@echo "Serve $(PY) -m http.server $(PORT) --directory _build/html   (then http://localhost:$(PORT))"
 
 lab: $(READY)
-	@$(PY) -m llmlib.book.lab $(ARGS)
+	@LLMLIB_MODEL="$(MODEL)" $(PY) -m llmlib.book.lab $(ARGS)
 
 test: $(READY)
 	@$(PY) -m tests.run $(STAGES)

@@ -121,9 +121,9 @@ class Attention(nn.Module):
         context_dim = dim if context_dim is None else context_dim
         check_sizes(value_dim=value_dim, context_dim=context_dim)
         self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
-        self.window, self.causal, self.rope_layout = window, causal, rope_layout
-        self.scale, self.softcap, self.engine = scale, softcap, engine
-        self.value_dim = value_dim
+        self.value_dim, self.window, self.causal = value_dim, window, causal
+        self.rope_layout, self.scale, self.softcap = rope_layout, scale, softcap
+        self.engine = engine
         self.query = nn.Linear(dim, n_heads * head_dim, bias=qkv_bias)
         self.key = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
         self.value = nn.Linear(context_dim, n_kv_heads * value_dim, bias=qkv_bias)

@@ -4,14 +4,17 @@ from llmlib.book.claim import ClaimError, claim
 from llmlib.book.exercise import exercise
 from llmlib.book.formula import formula_table, math_table, show_formula
 from llmlib.book.listing import show_source, show_table
+from llmlib.book.real_model import SMOLLM2, real_model
 from llmlib.book.style import show, use_style
 
 __all__ = [
+    "SMOLLM2",
     "ClaimError",
     "claim",
     "exercise",
     "formula_table",
     "math_table",
+    "real_model",
     "show",
     "show_formula",
     "show_source",

@@ -9,6 +9,7 @@ import numpy as np
 from IPython.display import display
 
 from llmlib.book.digits import to_decimals, to_significant
+from llmlib.book.real_model import model_name
 
 CLAIM_MIME = "application/vnd.llmlib.claim+json"
 """Beside the visible line each claim stores itself as data, so that a ledger can collect it."""
@@ -21,7 +22,15 @@ class ClaimError(AssertionError):
     """A statement of the book is false."""
 
 
-def claim(id: str, statement: str, measured: Any, expected: Any, tolerance: int | float) -> None:
+def claim(
+    id: str,
+    statement: str,
+    measured: Any,
+    expected: Any,
+    tolerance: int | float,
+    *,
+    about: str | None = None,
+) -> None:
     """Shows that `measured` equals `expected` within `tolerance`, or raises.
 
     |measured - expected| <= tolerance must hold for every element; NaN never holds. Text and
@@ -34,12 +43,17 @@ def claim(id: str, statement: str, measured: Any, expected: Any, tolerance: int 
             a truth value, or text.
         expected: what the formula or the source says: of the same shape, or one number for all.
         tolerance: absolute and elementwise, in the unit of `measured`.
+        about: the model whose own numbers these are. Where the reader's model stands in its place
+            the claim steps aside: it shows both numbers and raises nothing.
 
     Raises:
         ClaimError: the statement is false.
         ValueError: a malformed id, an empty statement, a negative or NaN tolerance.
     """
     _check_arguments(id, statement, tolerance)
+    if about not in (None, model_name()):
+        display(_Aside(id, statement, _short(measured), _short(expected), str(about)))
+        return
     holds, shown_measured, shown_expected = _compare(measured, expected, tolerance)
     line = _Line(id, statement, shown_measured, shown_expected, tolerance, holds)
     display(line)
@@ -145,6 +159,29 @@ def _plain(value: Any) -> str:
 def _raw(value: Any) -> str:
     array = _as_array(value)
     return np.array2string(array, threshold=12) if array.ndim else str(array)
+
+
+def _short(value: Any) -> str:
+    """A side of a claim that is not checked, to three digits."""
+    array = _as_array(value)
+    return _number(array, 3) if array.dtype.kind in "iuf" else _plain(value)
+
+
+class _Aside:
+    """A claim about a model that another one stands in for."""
+
+    def __init__(self, id: str, statement: str, measured: str, expected: str, about: str) -> None:
+        self.text = (
+            f"{id}: {statement}: {measured} here; {expected} is {about}'s, whose claim steps aside "
+            f"for {model_name()}"
+        )
+
+    def __repr__(self) -> str:
+        return f"– {self.text}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        page = f'<p class="lm-claim lm-aside">– {html.escape(self.text)}</p>'
+        return {"text/html": page, "text/plain": repr(self)}
 
 
 class _Line:

@@ -2,6 +2,7 @@
 
     python -m llmlib.book.lab                     # `make lab`
     python -m llmlib.book.lab --no-browser        # any option of JupyterLab
+    LLMLIB_MODEL=path python -m llmlib.book.lab   # `make lab MODEL=path`: over the reader's model
 
 A reader who has run nothing yet sees figures and styled claims: the book's notebooks are trusted,
 and the book's style is there before a cell has run. What is saved is what `make notebooks` would
@@ -18,8 +19,11 @@ import nbformat
 from jupyterlab.labapp import LabApp
 from nbformat.sign import NotebookNotary
 
+from llmlib.architecture import ribbon
 from llmlib.book.notebooks import CHAPTERS, normalize, set_environment
+from llmlib.book.real_model import SMOLLM2, VARIABLE, readers_path
 from llmlib.book.widgets.base import STYLE
+from llmlib.pretrained import open_model
 
 CUSTOM = Path("_build/lab")
 """The folder from which Lab takes its custom.css and, below `labconfig`, its first settings."""
@@ -98,10 +102,43 @@ def write_settings(folder: Path) -> None:
     (folder / "custom.css").write_text("\n".join(texts), encoding="utf-8")
 
 
-def options(arguments: list[str]) -> list[str]:
+def copies(path: Path) -> Path:
+    """The chapters that take a real model, without outputs, in a folder of that model's own.
+
+    The book's own stay as they are: what they show there are numbers of another model.
+    """
+    folder = CUSTOM / "models" / path.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for chapter in sorted(CHAPTERS.glob("*.ipynb")):
+        notebook = nbformat.read(chapter, as_version=4)
+        if any("real_model(" in cell.source for cell in notebook.cells):
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.outputs, cell.execution_count = [], None
+            nbformat.write(notebook, folder / chapter.name)
+    return folder
+
+
+def opened(path: Path) -> str:
+    """What the reader's model is, in a line.
+
+    Raises:
+        SystemExit: it cannot be read; the text says why.
+    """
+    try:
+        model, _ = open_model(path)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"MODEL: {error}") from None
+    numbers = sum(p.numel() for p in model.parameters())
+    return f"{path.name}: {numbers:,} parameters, {model.config.n_layers} layers: " + ribbon(
+        model.config.stack
+    )
+
+
+def options(arguments: list[str], chapters: Path = CHAPTERS) -> list[str]:
     """The command line of JupyterLab: ours, then the reader's."""
     ours = [
-        str(CHAPTERS),
+        str(chapters),
         "--FileContentsManager.pre_save_hook=llmlib.book.lab.as_stored",
         "--LabApp.custom_css=True",
         f"--ServerApp.tornado_settings=static_custom_path={CUSTOM.absolute()}",
@@ -114,11 +151,18 @@ def options(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     set_environment(jobs=1)
-    trust(CHAPTERS)
+    path, chapters = readers_path(), CHAPTERS
+    if path is not None:
+        print(opened(path))
+        chapters = copies(path)
+        names = ", ".join(sorted(file.stem for file in chapters.glob("*.ipynb")))
+        print(f"In its place in {names}. Claims about {SMOLLM2}'s own numbers step aside.")
+        os.environ[VARIABLE] = str(path)
+    trust(chapters)
     write_settings(CUSTOM)
     paths = (str(CUSTOM.absolute()), os.environ.get("JUPYTER_CONFIG_PATH", ""))
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
-    LabApp.launch_instance(options(sys.argv[1:]))
+    LabApp.launch_instance(options(sys.argv[1:], chapters))
 
 
 if __name__ == "__main__":

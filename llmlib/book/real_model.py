@@ -1,0 +1,42 @@
+"""The real model that the chapters take apart: SmolLM2, or one of the reader's own in its place.
+
+`make lab MODEL=path` sets the variable LLMLIB_MODEL; chapters ask `real_model` for the model, and
+claims that state SmolLM2's own numbers step aside while another one stands there (`claim`'s
+`about`).
+"""
+
+import os
+from pathlib import Path
+
+import torch
+
+from llmlib.decoder import Decoder
+from llmlib.pretrained import open_model, smollm2
+from llmlib.tokenization import ByteLevelBPETokenizer
+
+VARIABLE = "LLMLIB_MODEL"
+SMOLLM2 = "SmolLM2-135M-Instruct"
+
+
+def real_model(
+    dtype: torch.dtype | str = torch.float32,
+) -> tuple[Decoder, ByteLevelBPETokenizer]:
+    """The model and its tokenizer: SmolLM2's, or the reader's.
+
+    Raises:
+        FileNotFoundError, ValueError: as `smollm2` and `open_model`.
+    """
+    path = readers_path()
+    return smollm2(dtype) if path is None else open_model(path, dtype)
+
+
+def readers_path() -> Path | None:
+    """Where the reader's model lies; None where the book's stands in its place."""
+    given = os.environ.get(VARIABLE, "").strip()
+    return Path(given).expanduser().absolute() if given else None
+
+
+def model_name() -> str:
+    """The name of the model that the chapters show."""
+    path = readers_path()
+    return SMOLLM2 if path is None else path.name
