@@ -27,6 +27,8 @@ from llmlib.pretrained import open_model
 
 CUSTOM = Path("_build/lab")
 """The folder from which Lab takes its custom.css and, below `labconfig`, its first settings."""
+OWN = Path("own")
+"""The folder, which git does not see, of the chapters over a reader's models."""
 SETTINGS = {
     # Else it asks to fetch news, the one thing that needs a network.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
@@ -105,13 +107,15 @@ def write_settings(folder: Path) -> None:
 def copies(path: Path) -> Path:
     """The chapters that take a real model, without outputs, in a folder of that model's own.
 
-    The book's own stay as they are: what they show there are numbers of another model.
+    The book's own stay as they are: what they show are numbers of another model. A copy that is
+    there already is the reader's, and stays too.
     """
-    folder = CUSTOM / "models" / path.name
+    folder = OWN / path.name
     folder.mkdir(parents=True, exist_ok=True)
     for chapter in sorted(CHAPTERS.glob("*.ipynb")):
         notebook = nbformat.read(chapter, as_version=4)
-        if any("real_model(" in cell.source for cell in notebook.cells):
+        taken = any("real_model(" in cell.source for cell in notebook.cells)
+        if taken and not (folder / chapter.name).exists():
             for cell in notebook.cells:
                 if cell.cell_type == "code":
                     cell.outputs, cell.execution_count = [], None

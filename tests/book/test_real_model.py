@@ -1,0 +1,89 @@
+"""The reader's own model in the place of SmolLM2: what is opened, copied, and steps aside."""
+
+import nbformat
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from llmlib.book import ClaimError, claim, lab, real_model
+from llmlib.book.real_model import SMOLLM2, VARIABLE, model_name
+from tests.pretrained_files import LLAMA, folder, llama_weights
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A reader's folder, whose name has a blank, set as `make lab MODEL=...` does."""
+    path = tmp_path / "my model"
+    path.mkdir()
+    folder(path, LLAMA, llama_weights())
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(["a b c abc"] * 9, trainers.BpeTrainer(vocab_size=61))
+    tokenizer.save(str(path / "tokenizer.json"))
+    monkeypatch.setenv(VARIABLE, str(path))
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def test_the_chapters_get_the_readers_model(own):
+    model, tokenizer = real_model(torch.float64)
+    assert model.config.vocab_size == 61
+    assert model.embedding.weight.dtype == torch.float64
+    assert tokenizer.decode(tokenizer.encode("cab")) == "cab"
+    assert model_name() == "my model"
+
+
+def test_without_one_they_get_the_books(monkeypatch):
+    for unset in ("", "  "):
+        monkeypatch.setenv(VARIABLE, unset)
+        assert model_name() == SMOLLM2
+    monkeypatch.delenv(VARIABLE)
+    assert real_model()[0].config.n_layers == 30
+
+
+def test_a_claim_about_the_other_model_shows_both_numbers_and_steps_aside(own, capsys):
+    claim("kv_cache.heads", "Heads of a layer", 6, 9, 0, about=SMOLLM2)
+    claim("kv_cache.word", "The next word", "a", "Paris", 0, about=SMOLLM2)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == (
+        f"– kv_cache.heads: Heads of a layer: 6 here; 9 is {SMOLLM2}'s, whose claim steps aside "
+        "for my model"
+    )
+    assert "a here; Paris is" in second
+    with pytest.raises(ClaimError):  # what holds for any model is still checked
+        claim("kv_cache.any", "What holds for any model", 1, 2, 0)
+
+
+def test_a_claim_about_the_model_that_is_there_is_checked(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ClaimError):
+        claim("kv_cache.heads", "Heads of a layer", 6, 9, 0, about=SMOLLM2)
+
+
+def test_chapters_are_copied_without_outputs_and_a_readers_copy_stays(own):
+    copies = lab.copies(own)
+    names = {file.stem for file in copies.glob("*.ipynb")}
+    assert names == {"forward_pass", "kv_cache", "overview", "position_encoding",
+                     "sparse_attention"}  # fmt: skip
+    assert copies == lab.OWN / "my model"
+    for file in copies.glob("*.ipynb"):
+        cells = nbformat.read(file, as_version=4).cells
+        assert not any(cell.get("outputs") for cell in cells)
+    mine = copies / "overview.ipynb"
+    mine.write_text("changed", encoding="utf-8")
+    lab.copies(own)
+    assert mine.read_text(encoding="utf-8") == "changed"
+
+
+def test_what_is_opened_is_said_in_a_line(own):
+    numbers = sum(x.numel() for x in llama_weights().values())
+    assert lab.opened(own) == f"my model: {numbers:,} parameters, 2 layers: 2 A"
+
+
+@pytest.mark.bad_input
+def test_what_cannot_be_opened_is_said_before_anything_starts(tmp_path):
+    (tmp_path / "notes.txt").write_text("no model")
+    for path, said in (("gone", "gone is not there"), ("notes.txt", "notes.txt")):
+        with pytest.raises(SystemExit, match=f"MODEL: .*{said}"):
+            lab.opened(tmp_path / path)
