@@ -162,9 +162,11 @@ def _raw(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """A side of a claim that is not checked, to three digits."""
+    """A side of a claim that is not checked: whole numbers, or three decimals."""
     array = _as_array(value)
-    return _number(array, 3) if array.dtype.kind in "iuf" else _plain(value)
+    if array.dtype.kind not in "iuf":
+        return _plain(value)
+    return _number(array, None if bool(np.all(array == np.round(array))) else 3)
 
 
 class _Aside:
