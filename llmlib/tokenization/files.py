@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmlib.formats.json_files import existing_file, read_object
 from llmlib.tokenization.added import AddedToken
 from llmlib.tokenization.base import Around, Normalization
 from llmlib.tokenization.patterns import GPT2_PATTERN, Pattern
@@ -110,23 +111,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A JSON object from a file. Raises: ValueError naming a file that holds none."""
-    text = read_text(path)
-    with naming(path):
-        try:
-            found = json.loads(text, object_pairs_hook=_object)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"wrong or truncated JSON: {error}") from None
-        if not isinstance(found, dict):
-            raise ValueError(f"a JSON {type(found).__name__}, expected an object")
-        return found
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
-    return found
+    return read_object(existing_file(Path(path), "a JSON object").read_bytes(), path)
 
 
 def read_merges(merges: Any, what: str = "merges") -> list[tuple[str, str]]:
