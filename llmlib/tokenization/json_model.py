@@ -20,14 +20,22 @@ def read_model(section: Any) -> tuple[Model, dict[str, Any]]:
     Raises: ValueError naming another kind of model, or an option that is not read.
     """
     model = expect(section, dict, "model")
-    match model.get("type", "BPE"):
+    kind = model.get("type", _kind(model))
+    match kind:
         case "BPE":
             return _read_bpe(model)
         case "Unigram":
             return _read_unigram(model)
         case "WordPiece":
             return _read_word_piece(model)
-    raise ValueError(f"model type {short(model['type'])}, expected BPE, Unigram or WordPiece")
+    raise ValueError(f"model type {short(kind)}, expected BPE, Unigram or WordPiece")
+
+
+def _kind(model: Mapping[str, Any]) -> str:
+    """The kind of a model whose file, of before 2021, does not say it."""
+    if isinstance(model.get("vocab"), list):
+        return "Unigram"
+    return "WordPiece" if "max_input_chars_per_word" in model else "BPE"
 
 
 def _read_bpe(model: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:

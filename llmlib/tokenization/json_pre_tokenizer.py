@@ -124,7 +124,7 @@ def _literal(text: str) -> str:
 
 
 def _behavior(step: Mapping[str, Any]) -> Behavior:
-    behavior = step.get("behavior")
+    behavior = step.get("behavior", "Isolated" if step["type"] == "Punctuation" else None)
     if behavior not in BEHAVIORS:
         expected = ", ".join(BEHAVIORS)
         raise ValueError(

@@ -1,16 +1,19 @@
 """WordPiece, BERT's tokens: of each word the longest token first, from the left."""
 
+import os
 from collections.abc import Container, Iterable, Sequence
 from typing import Self, Unpack
 
 from llmlib.tokenization.base import Options, Tokenizer, read_options
 from llmlib.tokenization.decoders import Decoding, WordPieceOut, join_tokens
+from llmlib.tokenization.files import naming, read_text
 from llmlib.tokenization.normalizers import Bert
 from llmlib.tokenization.patterns import BERT_STEPS, Pattern
 from llmlib.tokenization.tokenizer_config import Beside
 from llmlib.tokenization.tokenizer_file import TokenizerFile, WordPiece
 
 PREFIX = "##"
+PADDING, UNKNOWN, MASK, AROUND = "[PAD]", "[UNK]", "[MASK]", ("[CLS]", "[SEP]")
 LONGEST = 100  # characters of a word
 DECODING = (WordPieceOut(),)
 
@@ -58,7 +61,7 @@ class WordPieceTokenizer(Tokenizer[str]):
         self,
         tokens: Sequence[str],
         *,
-        unknown: str = "[UNK]",
+        unknown: str = UNKNOWN,
         prefix: str = PREFIX,
         longest: int = LONGEST,
         pattern: Pattern = BERT_STEPS,
@@ -71,6 +74,32 @@ class WordPieceTokenizer(Tokenizer[str]):
             raise ValueError(f"unknown is {unknown!r}, which is not in the vocabulary")
         self.unknown, self.prefix, self.longest = unknown, prefix, longest
         self.decoding = decoding
+
+    @classmethod
+    def from_vocab(cls, path: str | os.PathLike[str], *, lowercase: bool = True) -> Self:
+        """Reads vocab.txt, one token a line, as BERT's first files have it.
+
+        Args:
+            path: the file.
+            lowercase: whether the model knows small letters alone, and no accents.
+
+        Raises: ValueError naming the file, if a token is listed twice, or [UNK] is not.
+        """
+        lines = read_text(path).split("\n")
+        tokens = [line.removesuffix("\r") for line in lines]
+        tokens = tokens[:-1] if tokens[-1] == "" else tokens
+        with naming(path):
+            for token in (UNKNOWN, *AROUND):
+                if token not in tokens:
+                    raise ValueError(f"no token {token}, expected it in BERT's vocabulary")
+            special = [t for t in (PADDING, UNKNOWN, *AROUND, MASK) if t in tokens]
+            first, last = (tokens.index(token) for token in AROUND)
+            return cls(
+                tokens,
+                special_tokens={token: tokens.index(token) for token in special},
+                normalization=(Bert(lowercase=lowercase),),
+                around=((first,), (last,)),
+            )
 
     def _encode_piece(self, piece: str) -> list[int]:
         short = len(piece) <= self.longest

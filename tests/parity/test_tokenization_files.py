@@ -91,7 +91,7 @@ READ = {
         for i, n in enumerate(
             (
                 *(N.Lowercase(), N.Strip(), N.Strip(left=False), N.StripAccents(), N.Nmt()),
-                *(N.Replace("a", "bb"), N.Replace(Regex(r"\s+|x*"), "_"), N.Prepend("x")),
+                *(N.Replace("a", "bb"), N.Replace(Regex(r"\s+|x"), "_"), N.Prepend("x")),
                 *(N.BertNormalizer(), N.BertNormalizer(strip_accents=False, lowercase=False)),
                 *(N.BertNormalizer(clean_text=False, handle_chinese_chars=False),),
                 N.Sequence([N.NFD(), N.Sequence([N.StripAccents(), N.Lowercase()])]),
