@@ -40,6 +40,8 @@ def expect(value: Any, kind: type, what: str) -> Any:
     if type(value) is not kind:
         names = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
         raise ValueError(f"{what} is {short(value)}, expected {names.get(kind, 'true or false')}")
+    if kind is str and any("\ud800" <= character <= "\udfff" for character in str(value)):
+        raise ValueError(f"{what} is {short(value)}, which UTF-8 cannot express: half a surrogate")
     return value
 
 

@@ -211,7 +211,7 @@ def test_a_chat_is_what_transformers_makes_of_it(both, messages, prompt):
         try:
             text = theirs.apply_chat_template(messages, tokenize=False, **options)
         except Exception as error:
-            with pytest.raises(ValueError, match="chat template: .*alternate"):
+            with pytest.raises(ValueError, match=r"chat template: .*alternate"):
                 mine.chat(messages, **options)
             assert "alternate" in str(error)  # noqa: PT017
             continue
