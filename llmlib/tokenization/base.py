@@ -9,13 +9,14 @@ from typing import Any, Generic, Self, SupportsIndex, TypedDict, Unpack
 
 from llmlib.tokenization.added import MARK, AddedToken, AddedTokens
 from llmlib.tokenization.chat import ChatTemplate, Messages
+from llmlib.tokenization.decoders import Decoding
 from llmlib.tokenization.files import naming, write_texts
 from llmlib.tokenization.ids import whole_ids
 from llmlib.tokenization.learning import Symbol
 from llmlib.tokenization.normalizers import Normalizer, make_normalizer
 from llmlib.tokenization.patterns import Pattern, Splitter
 from llmlib.tokenization.tokenizer_config import Beside, files_beside, read_beside
-from llmlib.tokenization.tokenizer_file import Around, TokenizerFile
+from llmlib.tokenization.tokenizer_file import Around, Model, TokenizerFile
 from llmlib.tokenization.tokenizer_json import json_path, read_tokenizer_json, tokenizer_json
 
 CACHED_PIECES = 1 << 16
@@ -293,6 +294,20 @@ def read_options(file: TokenizerFile, beside: Beside) -> Options:
         "chat_template": beside.chat_template,
         "template_tokens": dict(beside.template_tokens),
     }
+
+
+def describe(tokenizer: Tokenizer[str], model: Model, decoding: Decoding) -> TokenizerFile:
+    """What a file says of a tokenizer whose tokens are characters."""
+    return TokenizerFile(
+        list(tokenizer.tokens),
+        model,
+        tokenizer.added_tokens,
+        tokenizer.pattern,
+        byte_level=False,
+        normalization=tokenizer.normalization,
+        decoding=decoding,
+        around=tokenizer.around,
+    )
 
 
 def _number(tokens: Sequence[Symbol], added: Sequence[AddedToken]) -> dict[Symbol, int]:

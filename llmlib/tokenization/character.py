@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Self, Unpack
 
-from llmlib.tokenization.base import Options, count_pieces, n_merges_for, read_options
+from llmlib.tokenization.base import Options, count_pieces, describe, n_merges_for, read_options
+from llmlib.tokenization.byte_fallback import byte_ids
 from llmlib.tokenization.decoders import Decoding, join_tokens
 from llmlib.tokenization.learning import Ties, learn_merges
 from llmlib.tokenization.merge_tokenizer import MergeTokenizer
@@ -120,7 +121,7 @@ class BPETokenizer(MergeTokenizer[str]):
             if (known := self._ids.get(character)) is not None:
                 ids += [*waiting, known]
                 waiting = []
-            elif self.byte_fallback and (spelled := self._bytes_of(character)):
+            elif self.byte_fallback and (spelled := byte_ids(character, self._ids)):
                 ids += spelled
             elif self.unknown is None:
                 raise ValueError(
@@ -131,11 +132,6 @@ class BPETokenizer(MergeTokenizer[str]):
                 ids += waiting
                 waiting = [self._ids[self.unknown]]
         return ids + waiting
-
-    def _bytes_of(self, character: str) -> list[int]:
-        """The tokens of a character's bytes; none if one of them has none."""
-        found = [self._ids.get(f"<0x{byte:02X}>", -1) for byte in character.encode()]
-        return [] if -1 in found else found
 
     def _as_token(self, piece: str) -> str:
         return piece
@@ -165,16 +161,7 @@ class BPETokenizer(MergeTokenizer[str]):
 
     def _to_file(self) -> TokenizerFile:
         flags = (self.ignore_merges, self.byte_fallback, self.unknown, self.fuse_unknown)
-        return TokenizerFile(
-            list(self.tokens),
-            BPE(self.merges, *flags),
-            self.added_tokens,
-            self.pattern,
-            byte_level=False,
-            normalization=self.normalization,
-            decoding=self.decoding,
-            around=self.around,
-        )
+        return describe(self, BPE(self.merges, *flags), self.decoding)
 
 
 def _keeps_words_apart(merges: Iterable[tuple[str, str]]) -> bool:

@@ -3,15 +3,14 @@
 Each step takes the tokens and gives texts; in the end these are joined.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from llmlib.tokenization.byte_fallback import BYTE_TOKEN
 from llmlib.tokenization.patterns import compile_pattern, matches_and_gaps
 
-BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 # How WordPiece's clean-up joins signs and English contractions to the word before.
 TIDY = (
     *((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't")),

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 from llmlib.formats.gguf import GGUFFile
-from llmlib.tokenization.base import Options, Tokenizer, read_options
+from llmlib.tokenization.base import Options, Tokenizer, describe, read_options
+from llmlib.tokenization.byte_fallback import byte_ids
 from llmlib.tokenization.character import MARK, WORDS
 from llmlib.tokenization.decoders import Decoding, join_tokens
 from llmlib.tokenization.files import naming
@@ -108,8 +109,8 @@ class SentencePieceTokenizer(Tokenizer[str]):
         return ids
 
     def _bytes_of(self, character: str) -> list[int]:
-        found = [self._ids.get(f"<0x{byte:02X}>", -1) for byte in character.encode()]
-        if -1 in found:
+        found = byte_ids(character, self._ids)
+        if not found:
             raise ValueError(
                 f"the character {character!r} (U+{ord(character):04X}) has no token, and not all "
                 "of its bytes have one"
@@ -146,13 +147,4 @@ class SentencePieceTokenizer(Tokenizer[str]):
         return cls(file.tokens, model.scores, decoding=file.decoding, **options)
 
     def _to_file(self) -> TokenizerFile:
-        return TokenizerFile(
-            list(self.tokens),
-            Scored(self.scores),
-            self.added_tokens,
-            pattern=(),
-            byte_level=False,
-            normalization=self.normalization,
-            decoding=self.decoding,
-            around=self.around,
-        )
+        return describe(self, Scored(self.scores), self.decoding)

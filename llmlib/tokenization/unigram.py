@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self, Unpack
 
-from llmlib.tokenization.base import Options, Tokenizer, read_options
+from llmlib.tokenization.base import Options, Tokenizer, describe, read_options
+from llmlib.tokenization.byte_fallback import byte_ids
 from llmlib.tokenization.decoders import Decoding, join_tokens
 from llmlib.tokenization.patterns import Pattern
 from llmlib.tokenization.tokenizer_config import Beside
@@ -102,10 +103,8 @@ class UnigramTokenizer(Tokenizer[str]):
         return ids
 
     def _spell_unknown(self, text: str) -> list[int]:
-        if self.byte_fallback:
-            found = [self._ids.get(f"<0x{byte:02X}>", -1) for byte in text.encode()]
-            if -1 not in found:
-                return found
+        if self.byte_fallback and (found := byte_ids(text, self._ids)):
+            return found
         if self.unknown is None:
             raise ValueError(f"{text!r} has no token, and there is none for the unknown")
         return [self.unknown]
@@ -133,13 +132,5 @@ class UnigramTokenizer(Tokenizer[str]):
         )
 
     def _to_file(self) -> TokenizerFile:
-        return TokenizerFile(
-            list(self.tokens),
-            Unigram(self.scores, self.unknown, self.byte_fallback),
-            self.added_tokens,
-            self.pattern,
-            byte_level=False,
-            normalization=self.normalization,
-            decoding=self.decoding,
-            around=self.around,
-        )
+        model = Unigram(self.scores, self.unknown, self.byte_fallback)
+        return describe(self, model, self.decoding)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Container, Iterable, Sequence
 from typing import Self, Unpack
 
-from llmlib.tokenization.base import Options, Tokenizer, read_options
+from llmlib.tokenization.base import Options, Tokenizer, describe, read_options
 from llmlib.tokenization.decoders import Decoding, WordPieceOut, join_tokens
 from llmlib.tokenization.files import naming, read_text
 from llmlib.tokenization.normalizers import Bert
@@ -129,13 +129,4 @@ class WordPieceTokenizer(Tokenizer[str]):
         )
 
     def _to_file(self) -> TokenizerFile:
-        return TokenizerFile(
-            list(self.tokens),
-            WordPiece(self.unknown, self.prefix, self.longest),
-            self.added_tokens,
-            self.pattern,
-            byte_level=False,
-            normalization=self.normalization,
-            decoding=self.decoding,
-            around=self.around,
-        )
+        return describe(self, WordPiece(self.unknown, self.prefix, self.longest), self.decoding)
