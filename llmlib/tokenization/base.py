@@ -269,8 +269,9 @@ class Tokenizer(ABC, Generic[Symbol]):
         """Reads a tokenizer.json, or the one in a folder, and what lies beside it.
 
         `encode` gives what the package tokenizers gives with add_special_tokens=False, and with
-        add_special_tokens=True if add_special is set. The template of a conversation is read from
-        chat_template.jinja, or from tokenizer_config.json.
+        add_special_tokens=True if add_special is set. Truncation and padding, which a file may ask
+        for, are for batches: here a text gives all its ids, and no others. The template of a
+        conversation is read from chat_template.jinja, or from tokenizer_config.json.
 
         Raises: ValueError naming the file, if it is damaged, asks for what is not read here, or
             holds another kind of tokenizer; `open_tokenizer` reads every kind.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmlib.tokenization.added import AddedToken
-from llmlib.tokenization.files import by_id, expect, naming, only, read_json, short
+from llmlib.tokenization.files import by_id, expect, naming, only, read_json
 from llmlib.tokenization.json_decoder import read_decoder, write_decoder
 from llmlib.tokenization.json_model import read_model, write_model
 from llmlib.tokenization.json_normalizer import read_normalizer, write_normalizer
@@ -19,6 +19,8 @@ SECTIONS = (
     *("version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer"),
     *("post_processor", "decoder", "model"),
 )
+# How texts of a batch get one length; `encode` takes one text, and gives all its ids.
+FOR_BATCHES = ("truncation", "padding")
 ADDED_FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
 
 
@@ -43,16 +45,9 @@ def _parse(content: Mapping[str, Any]) -> TokenizerFile:
     only(content, SECTIONS, "the section")
     model, vocabulary = read_model(content.get("model"))
     added = _added(content.get("added_tokens") or [], vocabulary)
-    if content.get("truncation") is not None:
-        raise ValueError(
-            f"truncation is {short(content['truncation'])}, expected none: it cuts ids off"
-        )
-    padding = content.get("padding")
-    if padding is not None and (
-        expect(padding, dict, "padding").get("strategy") != "BatchLongest"
-        or padding.get("pad_to_multiple_of")
-    ):
-        raise ValueError(f"padding is {short(padding)}, expected none: it adds ids")
+    for section in FOR_BATCHES:
+        if content.get(section) is not None:
+            expect(content[section], dict, section)
     pattern, byte_level = read_pattern(content.get("pre_tokenizer"))
     tokens = by_id(vocabulary | {token.content: token.id for token in added})
     ids = {token: i for i, token in enumerate(tokens)}

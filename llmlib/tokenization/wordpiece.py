@@ -15,7 +15,7 @@ from llmlib.tokenization.tokenizer_file import TokenizerFile, WordPiece
 PREFIX = "##"
 PADDING, UNKNOWN, MASK, AROUND = "[PAD]", "[UNK]", "[MASK]", ("[CLS]", "[SEP]")
 LONGEST = 100  # characters of a word
-DECODING = (WordPieceOut(),)
+DECODING, UNCASED = (WordPieceOut(),), Bert()
 
 
 def longest_first(word: str, vocabulary: Container[str], prefix: str = PREFIX) -> list[str] | None:
@@ -68,7 +68,7 @@ class WordPieceTokenizer(Tokenizer[str]):
         decoding: Decoding = DECODING,
         **options: Unpack[Options],
     ) -> None:
-        options.setdefault("normalization", (Bert(),))
+        options.setdefault("normalization", (UNCASED,))
         super().__init__(tokens, pattern=pattern, **options)
         if unknown not in self._ids:
             raise ValueError(f"unknown is {unknown!r}, which is not in the vocabulary")
@@ -76,12 +76,13 @@ class WordPieceTokenizer(Tokenizer[str]):
         self.decoding = decoding
 
     @classmethod
-    def from_vocab(cls, path: str | os.PathLike[str], *, lowercase: bool = True) -> Self:
+    def from_vocab(cls, path: str | os.PathLike[str], normalizer: Bert = UNCASED) -> Self:
         """Reads vocab.txt, one token a line, as BERT's first files have it.
 
         Args:
             path: the file.
-            lowercase: whether the model knows small letters alone, and no accents.
+            normalizer: what the file does not say: whether the model knows small letters alone,
+                and no accents, as it does if nothing is given.
 
         Raises: ValueError naming the file, if a token is listed twice, or [UNK] is not.
         """
@@ -97,7 +98,7 @@ class WordPieceTokenizer(Tokenizer[str]):
             return cls(
                 tokens,
                 special_tokens={token: tokens.index(token) for token in special},
-                normalization=(Bert(lowercase=lowercase),),
+                normalization=(normalizer,),
                 around=((first,), (last,)),
             )
 

@@ -152,6 +152,9 @@ READ = {
     "sequence in a sequence": lambda: steps(pre_tokenizers.Sequence([split(r"\s"), split("e")])),
     "no pattern": lambda: tokenizer(pre_tokenizer=pre_tokenizers.ByteLevel(False, use_regex=False)),
     "padding to the longest": lambda: _padded(tokenizer(), length=None),
+    "padding to a length": lambda: _padded(tokenizer(), length=20),
+    "padding to a multiple": lambda: _padded(tokenizer(), pad_to_multiple_of=8),
+    "truncation": lambda: _truncated(tokenizer()),
     **{
         f"added {special} {flag}": lambda special=special, flag=flag: added(
             tokenizer(),
@@ -248,9 +251,6 @@ REFUSED = {
         )
     },
     "no decoder": (lambda: tokenizer(decoder=None), "decoder"),
-    "truncation": (lambda: _truncated(tokenizer()), "truncation"),
-    "padding": (lambda: _padded(tokenizer(), length=20), "padding"),
-    "padding to a multiple": (lambda: _padded(tokenizer(), pad_to_multiple_of=8), "padding"),
     **{
         f"model {name}": (lambda name=name, value=value: with_model(**{name: value}), name)
         for name, value in {
@@ -286,6 +286,7 @@ def test_a_setting_that_is_read_gives_the_same_ids(name, tmp_path):
     again = ByteLevelBPETokenizer.load(tmp_path / "again.json")
     back = Tokenizer.from_file(str(tmp_path / "again.json"))
     reference.no_padding()
+    reference.no_truncation()
     for text in texts():
         for allow in (True, False):
             reference.encode_special_tokens = back.encode_special_tokens = not allow

@@ -2,9 +2,11 @@
 
 import json
 import math
+import shutil
 
 import pytest
 
+from llmlib.formats.packaged import gpt2_encoder_json, gpt2_vocab_bpe
 from llmlib.tokenization import (
     AddedToken,
     BPETokenizer,
@@ -124,6 +126,37 @@ def test_a_file_without_a_decoder_has_a_space_between_tokens(tmp_path):
     tokenizer.save(tmp_path)
     assert json.loads((tmp_path / "tokenizer.json").read_text())["decoder"] is None
     assert open_tokenizer(tmp_path).decode([0, 1]) == "a b"
+
+
+def test_a_folder_of_before_tokenizer_json(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\né\ne\nE\n", encoding="utf-8")
+    for config, text, named in (
+        ({}, "É", ["e"]),
+        ({"do_lower_case": False}, "E é", ["E", "é"]),
+        ({"strip_accents": False}, "É", ["é"]),
+        ({"tokenize_chinese_chars": None}, "e世e", ["e", "[UNK]", "e"]),
+        ({"tokenize_chinese_chars": False}, "e世e", ["[UNK]"]),
+    ):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+        tokenizer = open_tokenizer(tmp_path)
+        assert [tokenizer.tokens[i] for i in tokenizer.encode(text)] == named
+    (tmp_path / "vocab.txt").unlink()
+    shutil.copy(gpt2_encoder_json(), tmp_path / "vocab.json")
+    shutil.copy(gpt2_vocab_bpe(), tmp_path / "merges.txt")
+    assert open_tokenizer(tmp_path).encode("Hello world") == [15496, 995]
+
+
+@bad_input
+def test_a_folder_without_a_tokenizer_says_what_it_lacks(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"tokenizer\.json is not there$"):
+        open_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"x")
+    with pytest.raises(FileNotFoundError, match=r"not there; tokenizer\.model is not read: save"):
+        open_tokenizer(tmp_path)
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\n", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": 1}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config\.json: do_lower_case is 1, expected true"):
+        open_tokenizer(tmp_path)
 
 
 @bad_input

@@ -3,6 +3,7 @@
 import pytest
 
 from llmlib.tokenization import UnigramTokenizer, WordPieceTokenizer, longest_first
+from llmlib.tokenization.normalizers import Bert
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "##a", "##f", "caf", "e"]
 VOCABULARY += ["##e", "##é", ",", "世", "u"]
@@ -36,7 +37,7 @@ def test_a_word_that_cannot_be_written_is_unknown_as_a_whole(path):
 
 
 def test_case_and_accents_stay_if_the_model_knows_them(path):
-    tokenizer = WordPieceTokenizer.from_vocab(path, lowercase=False)
+    tokenizer = WordPieceTokenizer.from_vocab(path, Bert(lowercase=False))
     assert [tokenizer.tokens[i] for i in tokenizer.encode("café Un")] == ["caf", "##é", "[UNK]"]
 
 
