@@ -186,6 +186,8 @@ def _cut(step: Split, compiled: "regex.Pattern[str]", text: str) -> list[str]:
     """The pieces of a text, none of them empty."""
     if step.behavior == "isolated":
         pieces: list[str] = compiled.findall(text)
+        if not pieces:
+            return [text]
         if all(pieces) and sum(map(len, pieces)) == len(text):
             return pieces
     spans: Iterable[Span] = matches_and_gaps(compiled, text)

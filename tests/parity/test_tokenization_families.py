@@ -83,8 +83,8 @@ def test_a_megabyte_gives_the_same_ids_and_comes_back(family, mixed):
     ids = [mine.encode(text, allow_special=True) for text in texts]
     theirs = reference.encode_batch_fast(texts, add_special_tokens=False)
     assert sum(a != b.ids for a, b in zip(ids, theirs, strict=True)) == 0
-    decoded = reference.decode_batch(ids[::4], skip_special_tokens=False)
-    assert [mine.decode(row) for row in ids[::4]] == decoded
+    decoded = reference.decode_batch(ids[::8], skip_special_tokens=False)
+    assert [mine.decode(row) for row in ids[::8]] == decoded
 
 
 def snippets(mine, generator, n):
@@ -103,7 +103,7 @@ def test_added_tokens_and_odd_characters_in_any_order(family, tmp_path):
     mine.save(tmp_path)
     back, again = Tokenizer.from_file(str(tmp_path / "tokenizer.json")), open_tokenizer(tmp_path)
     assert type(again) is type(mine)
-    for text in snippets(mine, generator, 150):
+    for text in snippets(mine, generator, 80):
         for allow in (True, False):
             reference.encode_special_tokens = back.encode_special_tokens = not allow
             for add in (True, False):
@@ -111,7 +111,7 @@ def test_added_tokens_and_odd_characters_in_any_order(family, tmp_path):
                 assert mine.encode(text, allow, add_special=add) == expected, text
                 assert again.encode(text, allow, add_special=add) == expected, text
                 assert back.encode(text, add_special_tokens=add).ids == expected, text
-    for _ in range(100):
+    for _ in range(50):
         row = [generator.randrange(mine.vocab_size) for _ in range(generator.randint(0, 12))]
         expected = reference.decode(row, skip_special_tokens=False)
         assert mine.decode(row) == again.decode(row) == expected

@@ -53,11 +53,12 @@ CHARACTERS = list(known_since_2002())
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_every_character_alone_and_between_others(name):
+def test_every_character_between_two_letters(name):
     mine, reference = STEPS[name]
     assert len(CHARACTERS) > 90_000
-    wrong = [c for c in CHARACTERS if mine(f"a{c}b") != reference.normalize_str(f"a{c}b")]
-    assert wrong == []
+    for i in range(0, len(CHARACTERS), 500):
+        text = "".join(f"a{c}b" for c in CHARACTERS[i : i + 500])
+        assert mine(text) == reference.normalize_str(text)
 
 
 @pytest.mark.parametrize("name", STEPS)
