@@ -1,6 +1,7 @@
 """JSON that has to be one object: config.json, an index of shards, a header."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def existing_file(path: Path, what: str) -> Path:
     return path
 
 
-def read_object(text: bytes, where: str | Path) -> dict[str, Any]:
+def read_object(text: bytes, where: str | os.PathLike[str]) -> dict[str, Any]:
     """The keys and values of a JSON object.
 
     Args:

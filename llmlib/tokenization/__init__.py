@@ -1,22 +1,24 @@
-"""Text to token ids and back: byte-pair encoding (BPE) over characters and over bytes.
+"""Text to token ids and back: byte-pair encoding (BPE), and the other ways of today's models.
 
-One idea a file: `patterns` cuts text into pieces (`oniguruma` reads the dialect of its regular
-expressions), `learning` counts pairs and learns merges, `merging` applies them to a piece, `added`
-finds special tokens in a text, `base` is what the tokenizers `character` and `byte_level` share,
-`tokenizer_json`, `tokenizer_config` and `gguf_vocabulary` read files (`files` has what they share),
-`chat` lays out a conversation.
+One idea a file. `patterns` cuts text into pieces (`oniguruma` reads the dialect of its regular
+expressions), `normalizers` prepare it, `learning` counts pairs and learns merges, `merging` applies
+them to a piece, `added` finds special tokens in a text, `byte_symbols` writes bytes as characters,
+`decoders` go back to text, `chat` lays out a conversation. The tokenizers: `base` is what all have,
+`character` and `byte_level` are BPE, `sentencepiece` merges by score, `unigram` finds the likeliest
+tokens, `wordpiece` the longest. `opening` chooses among them for a file: `tokenizer_json` (a file a
+section: `json_...`), `tokenizer_config` and `gguf_vocabulary` read it as a `tokenizer_file`.
 
 Files are read so that the ids are those of the program that wrote them, or there is an error.
 
-Not here: SentencePiece and WordPiece. `encode` gives the ids of the text alone; the tokens that a
-model wants around every text (BOS, EOS) come with add_special=True.
+`encode` gives the ids of the text alone; the tokens that a model wants around every text (BOS, EOS)
+come with add_special=True. Not here: learning a WordPiece or unigram vocabulary.
 """
 
 from llmlib.tokenization.added import AddedToken
 from llmlib.tokenization.byte_level import ByteLevelBPETokenizer
+from llmlib.tokenization.byte_symbols import BYTE_SYMBOLS
 from llmlib.tokenization.character import BPETokenizer
 from llmlib.tokenization.chat import ChatML, ChatTemplate
-from llmlib.tokenization.files import BYTE_SYMBOLS
 from llmlib.tokenization.learning import (
     MergeStep,
     count_pairs,
@@ -26,6 +28,7 @@ from llmlib.tokenization.learning import (
     reference_learn_merges,
 )
 from llmlib.tokenization.merging import merge_by_rank, reference_merge_by_rank
+from llmlib.tokenization.opening import AnyTokenizer, gguf_tokenizer, open_tokenizer
 from llmlib.tokenization.patterns import (
     DIGITS_FIRST_PATTERN,
     GPT2_PATTERN,
@@ -34,6 +37,13 @@ from llmlib.tokenization.patterns import (
     WORD_PATTERN,
     Split,
 )
+from llmlib.tokenization.sentencepiece import (
+    SentencePieceTokenizer,
+    merge_by_score,
+    reference_merge_by_score,
+)
+from llmlib.tokenization.unigram import UnigramTokenizer, likeliest
+from llmlib.tokenization.wordpiece import WordPieceTokenizer, longest_first
 
 __all__ = [
     "BYTE_SYMBOLS",
@@ -43,17 +53,27 @@ __all__ = [
     "QWEN2_PATTERN",
     "WORD_PATTERN",
     "AddedToken",
+    "AnyTokenizer",
     "BPETokenizer",
     "ByteLevelBPETokenizer",
     "ChatML",
     "ChatTemplate",
     "MergeStep",
+    "SentencePieceTokenizer",
     "Split",
+    "UnigramTokenizer",
+    "WordPieceTokenizer",
     "count_pairs",
+    "gguf_tokenizer",
     "learn_merges",
+    "likeliest",
+    "longest_first",
     "merge_by_rank",
+    "merge_by_score",
     "merge_pair",
     "merge_steps",
+    "open_tokenizer",
     "reference_learn_merges",
     "reference_merge_by_rank",
+    "reference_merge_by_score",
 ]

@@ -1,23 +1,39 @@
-"""What both tokenizers share: a vocabulary, merges, added tokens, and a cache of pieces."""
+"""What all tokenizers share: a vocabulary, added tokens, pieces and their cache, conversations."""
 
-import unicodedata
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Generic, Literal, SupportsIndex, get_args
+from typing import Any, Generic, Self, SupportsIndex, TypedDict, Unpack
 
-from llmlib.tokenization.added import AddedToken, AddedTokens
+from llmlib.tokenization.added import MARK, AddedToken, AddedTokens
+from llmlib.tokenization.chat import ChatTemplate, Messages
+from llmlib.tokenization.decoders import Decoding
+from llmlib.tokenization.files import naming, write_texts
 from llmlib.tokenization.ids import whole_ids
 from llmlib.tokenization.learning import Symbol
-from llmlib.tokenization.merging import Ranks, merge_by_rank
+from llmlib.tokenization.normalizers import Normalizer, make_normalizer
 from llmlib.tokenization.patterns import Pattern, Splitter
+from llmlib.tokenization.tokenizer_config import Beside, files_beside, read_beside
+from llmlib.tokenization.tokenizer_file import Around, Model, TokenizerFile
+from llmlib.tokenization.tokenizer_json import json_path, read_tokenizer_json, tokenizer_json
 
 CACHED_PIECES = 1 << 16
 CACHED_LETTERS = 64  # longer pieces are rare, and would make the cache large
-Normalization = Literal["NFC", "NFD", "NFKC", "NFKD"]
-Around = tuple[tuple[int, ...], tuple[int, ...]]
 ERRORS = ("replace", "ignore", "strict")
+
+
+class Options(TypedDict, total=False):
+    """What every tokenizer takes, see `Tokenizer`."""
+
+    special_tokens: Mapping[str, int] | None
+    added_tokens: Sequence[AddedToken]
+    normalization: Normalizer | None
+    around: Around
+    cache_size: int
+    chat_template: str | None
+    template_tokens: Mapping[str, str] | None
 
 
 def refuse_lone_surrogates(text: str) -> None:
@@ -48,70 +64,67 @@ class _PieceCache(dict[str, tuple[int, ...]]):
         return ids
 
 
-class MergeTokenizer(ABC, Generic[Symbol]):
-    """Splits text into pieces, spells each piece in base symbols, and joins them by merges.
+class Tokenizer(ABC, Generic[Symbol]):
+    """Splits text into pieces, and writes each piece as tokens.
 
     Args:
         tokens: id -> token, a str or bytes; special and other added tokens are among them.
-        merges: pairs of tokens in order of rank.
+        pattern: regular expression that matches the pieces, or steps (`patterns`); no token
+            crosses the border of a piece.
         special_tokens: text -> id of tokens that stand for no text, such as the end of a document.
         added_tokens: the same, and other tokens that merges do not make, with their options.
-        pattern: regular expression that matches the pieces, or steps (`patterns.Split`); merges
-            never cross the borders of pieces.
-        normalization: Unicode normalization of the text before anything else, such as "NFC".
-        ignore_merges: a piece that is a token is that token, whatever merges would make of it.
+        normalization: what is done to the text before anything else: the name of one of Unicode's
+            normal forms, such as "NFC", or steps (`normalizers`).
         around: ids that the model wants before and behind a text; `encode` adds them if asked.
         cache_size: of how many pieces the ids are kept.
+        chat_template: the Jinja template of a model that chats.
+        template_tokens: what the template calls the model's tokens, such as bos_token -> "<s>".
 
     Raises:
-        ValueError: a token listed twice, a special token that is also an ordinary one, a merge
-            of unknown tokens, a pattern that is not read here.
+        ValueError: a token listed twice, a special token that is also an ordinary one, a pattern
+            that is not read here.
     """
 
     def __init__(
-        self,
-        tokens: Sequence[Symbol],
-        merges: Sequence[tuple[Symbol, Symbol]],
-        *,
-        special_tokens: Mapping[str, int] | None = None,
-        added_tokens: Sequence[AddedToken] = (),
-        pattern: Pattern,
-        normalization: Normalization | None = None,
-        ignore_merges: bool = False,
-        around: Around = ((), ()),
-        cache_size: int = CACHED_PIECES,
+        self, tokens: Sequence[Symbol], *, pattern: Pattern, **options: Unpack[Options]
     ) -> None:
         self.tokens: tuple[Symbol, ...] = tuple(tokens)
-        self.merges: list[tuple[Symbol, Symbol]] = list(merges)
         special: list[AddedToken] = [
-            AddedToken(name, i) for name, i in (special_tokens or {}).items()
+            AddedToken(name, i) for name, i in (options.get("special_tokens") or {}).items()
         ]
-        self.added_tokens: tuple[AddedToken, ...] = (*special, *added_tokens)
+        self.added_tokens: tuple[AddedToken, ...] = (*special, *options.get("added_tokens", ()))
         self.special_tokens = {t.content: t.id for t in self.added_tokens if t.special}
-        self.pattern, self.normalization = pattern, normalization
-        self.ignore_merges, self.around = ignore_merges, around
-        if normalization not in (None, *get_args(Normalization)):
-            expected = ", ".join(get_args(Normalization))
-            raise ValueError(f"normalization is {normalization!r}, expected {expected} or None")
+        self.pattern, self.normalization = pattern, options.get("normalization")
+        self.around: Around = options.get("around", ((), ()))
+        self.chat_template = options.get("chat_template")
+        self.template_tokens = dict(options.get("template_tokens") or {})
+        self._normalize = make_normalizer(self.normalization)
         self._split = Splitter(pattern)
         self._added = AddedTokens(self.added_tokens, self._normalize)
         self._ids: dict[Symbol, int] = _number(self.tokens, self.added_tokens)
-        self._ranks, self._products = _rank(self.merges, self._ids)
-        self._cache = _PieceCache(self._encode_piece, cache_size)
-        if outside := [i for ids in around for i in ids if not 0 <= i < len(self.tokens)]:
+        self._cache = _PieceCache(self._encode_piece, options.get("cache_size", CACHED_PIECES))
+        if outside := [i for ids in self.around for i in ids if not 0 <= i < len(self.tokens)]:
             raise ValueError(f"around a text stands id {outside[0]}, {self._expected()}")
 
     @abstractmethod
-    def _spell(self, piece: str) -> list[int]:
-        """The ids of a piece's base symbols; ValueError names a symbol that has none."""
-
-    @abstractmethod
-    def _as_token(self, piece: str) -> Symbol:
-        """The whole piece as one token, which the vocabulary may lack."""
+    def _encode_piece(self, piece: str) -> list[int]:
+        """The ids of a piece; ValueError names a symbol that has none."""
 
     @abstractmethod
     def _join(self, tokens: Iterable[Symbol], errors: str) -> str:
         """The text of tokens."""
+
+    @abstractmethod
+    def _to_file(self) -> TokenizerFile:
+        """What a file says of this tokenizer."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, file: TokenizerFile, beside: Beside) -> Self:
+        """The tokenizer that a file describes, with what lies beside it.
+
+        Raises: ValueError for a file of another kind; `open_tokenizer` takes every kind.
+        """
 
     @property
     def vocab_size(self) -> int:
@@ -125,7 +138,7 @@ class MergeTokenizer(ABC, Generic[Symbol]):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}(vocab_size={self.vocab_size}, merges={len(self.merges)}, "
+            f"{type(self).__name__}(vocab_size={self.vocab_size}, "
             f"special_tokens={len(self.special_tokens)})"
         )
 
@@ -153,21 +166,22 @@ class MergeTokenizer(ABC, Generic[Symbol]):
         """
         refuse_lone_surrogates(text)
         ids: list[int] = []
-        for part in self._added.split(text, allow_special):  # once, if there is nothing to find
-            ids += [part] if isinstance(part, int) else self._encode_plain(part)
+        for part, at_start in self._parts(text, allow_special):  # one, if there is nothing to find
+            ids += [part] if isinstance(part, int) else self._encode_plain(part, at_start)
         return [*self.around[0], *ids, *self.around[1]] if add_special else ids
 
-    def _normalize(self, text: str) -> str:
-        return unicodedata.normalize(self.normalization, text) if self.normalization else text
+    def _parts(self, text: str, allow_special: bool) -> Iterator[tuple[str | int, bool]]:
+        """Added tokens and the normalized text between; with whether the text begins there."""
+        at_start = True
+        for part in self._added.split(text, allow_special):
+            # If normalizing took the first character away, what is left begins behind it.
+            yield part, at_start and isinstance(part, str) and self._normalize(text[:1]) != ""
+            at_start = False
 
-    def _encode_plain(self, text: str) -> list[int]:
+    def _encode_plain(self, text: str, at_start: bool) -> list[int]:
         # As long as the cache knows the pieces, no Python runs once a piece.
-        return list(chain.from_iterable(map(self._cache.__getitem__, self._split(text))))
-
-    def _encode_piece(self, piece: str) -> list[int]:
-        if self.ignore_merges and (whole := self._ids.get(self._as_token(piece))) is not None:
-            return [whole]
-        return merge_by_rank(self._spell(piece), self._ranks, self._products)
+        pieces = self._split(text, at_start)
+        return list(chain.from_iterable(map(self._cache.__getitem__, pieces)))
 
     def decode(self, ids: Iterable[SupportsIndex], errors: str = "replace") -> str:
         """The text of token ids.
@@ -189,8 +203,112 @@ class MergeTokenizer(ABC, Generic[Symbol]):
             raise ValueError(f"token id {wrong}, {self._expected()}")
         return self._join(map(self.tokens.__getitem__, numbers), errors)
 
+    def chat(
+        self, messages: Messages, add_generation_prompt: bool = True, **variables: Any
+    ) -> list[int]:
+        """The ids of a conversation, laid out by the model's template.
+
+        Names of special tokens inside a message stay text, and so does all that looks like a mark,
+        <|…|>: no message can end itself or open another; only the template's own marks become
+        tokens.
+
+        Args:
+            messages: mappings with "role" (system, user, assistant) and "content", or "tool_calls"
+                for it.
+            add_generation_prompt: end with the opening of the assistant's answer.
+            variables: what else the template uses, such as enable_thinking.
+
+        Raises: ValueError if the model has no template, if the template refuses the messages, does
+            not read tools or documents that are given, or writes a mark that is no token here.
+        """
+        if self.chat_template is None:
+            raise ValueError(
+                "this tokenizer has no chat template: none came with it in chat_template.jinja, "
+                "tokenizer_config.json or tokenizer.chat_template of a GGUF file"
+            )
+        template = ChatTemplate(self.chat_template, self.template_tokens)
+        special = list(self.special_tokens)
+        text, sign = template.render_guarded(messages, special, add_generation_prompt, **variables)
+        refuse_lone_surrogates(text)
+        if sign not in self._normalize(sign):
+            raise ValueError(
+                "the normalization takes away the sign that keeps marks within messages apart"
+            )
+        ids: list[int] = []
+        for part, at_start in self._parts(text, allow_special=True):
+            if isinstance(part, int):
+                ids.append(part)
+            elif mark := MARK.search(part):
+                raise ValueError(f"the chat template writes {mark[0]!r}, which is no token here")
+            else:
+                ids += self._encode_plain(part.replace(sign, ""), at_start)
+        return ids
+
+    # --- files --------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes Hugging Face's tokenizer.json, and beside it a chat template if there is one.
+
+        What was there before stays whole if anything fails.
+
+        Raises: ValueError if a template of another tokenizer lies there, which would be read with
+            this one, or if a file cannot say what this tokenizer does.
+        """
+        path = json_path(path)
+        content = tokenizer_json(self._to_file())
+        beside = files_beside(path.parent, self.chat_template, self.template_tokens)
+        write_texts({path: content, **beside})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what `save` wrote."""
+        return cls.from_tokenizer_json(path)
+
+    @classmethod
+    def from_tokenizer_json(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads a tokenizer.json, or the one in a folder, and what lies beside it.
+
+        `encode` gives what the package tokenizers gives with add_special_tokens=False, and with
+        add_special_tokens=True if add_special is set. Truncation and padding, which a file may ask
+        for, are for batches: here a text gives all its ids, and no others. The template of a
+        conversation is read from chat_template.jinja, or from tokenizer_config.json.
+
+        Raises: ValueError naming the file, if it is damaged, asks for what is not read here, or
+            holds another kind of tokenizer; `open_tokenizer` reads every kind.
+        """
+        path = json_path(path)
+        file = read_tokenizer_json(path)
+        beside = read_beside(path.parent, file)
+        with naming(path):
+            return cls.from_parts(file, beside)
+
     def _expected(self) -> str:
         return f"expected 0 to {self.vocab_size - 1}"
+
+
+def read_options(file: TokenizerFile, beside: Beside) -> Options:
+    """What every tokenizer takes from a file."""
+    return {
+        "added_tokens": file.added,
+        "normalization": file.normalization,
+        "around": beside.around,
+        "chat_template": beside.chat_template,
+        "template_tokens": dict(beside.template_tokens),
+    }
+
+
+def describe(tokenizer: Tokenizer[str], model: Model, decoding: Decoding) -> TokenizerFile:
+    """What a file says of a tokenizer whose tokens are characters."""
+    return TokenizerFile(
+        list(tokenizer.tokens),
+        model,
+        tokenizer.added_tokens,
+        tokenizer.pattern,
+        byte_level=False,
+        normalization=tokenizer.normalization,
+        decoding=decoding,
+        around=tokenizer.around,
+    )
 
 
 def _number(tokens: Sequence[Symbol], added: Sequence[AddedToken]) -> dict[Symbol, int]:
@@ -212,24 +330,6 @@ def _number(tokens: Sequence[Symbol], added: Sequence[AddedToken]) -> dict[Symbo
         if ids.setdefault(tokens[i], i) != i and token.special:
             raise ValueError(f"{tokens[i]!r} is a special token and one that the merges make")
     return ids
-
-
-def _rank(
-    merges: Sequence[tuple[Symbol, Symbol]], ids: Mapping[Symbol, int]
-) -> tuple[Ranks, list[int]]:
-    """Pair of ids -> rank, and rank -> id of the joined token."""
-    ranks: Ranks = {}
-    products = []
-    for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in ids:
-                raise ValueError(f"merge {rank} needs the token {token!r}, not in the vocabulary")
-        pair = ids[left], ids[right]
-        if pair in ranks:
-            raise ValueError(f"merges {ranks[pair]} and {rank} are both {left!r} + {right!r}")
-        ranks[pair] = rank
-        products.append(ids[left + right])
-    return ranks, products
 
 
 def count_pieces(text: str, pattern: Pattern, special_tokens: Sequence[str] = ()) -> Counter[str]:

@@ -1,50 +1,18 @@
-"""What the files of tokenizers have in common: bytes as characters, JSON, ids, errors with a name.
-
-Byte-level files write bytes as printable characters, one a byte, so that a token is text and holds
-no space.
-"""
+"""What the files of tokenizers have in common: values that are checked, ids, errors with a name."""
 
 import contextlib
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmlib.formats.json_files import existing_file, read_object
 from llmlib.tokenization.added import AddedToken
-from llmlib.tokenization.base import Around, Normalization
-from llmlib.tokenization.patterns import GPT2_PATTERN, Pattern
-
-
-def _byte_symbols() -> tuple[str, ...]:
-    """Byte -> character: printable Latin-1 stands for itself, the others for U+0100 and on."""
-    symbols = {b: chr(b) for b in range(256) if chr(b).isprintable() and chr(b) != " "}
-    others = [b for b in range(256) if b not in symbols]
-    return tuple((symbols | {b: chr(256 + i) for i, b in enumerate(others)})[b] for b in range(256))
-
-
-BYTE_SYMBOLS = _byte_symbols()
-BYTE_OF_SYMBOL = {symbol: byte for byte, symbol in enumerate(BYTE_SYMBOLS)}
-# GPT-2 numbers its bytes in the order of their characters: "!" is 0, the space 220.
-GPT2_BYTE_ORDER = sorted(range(256), key=BYTE_SYMBOLS.__getitem__)
-
-
-def to_symbols(tokens: Iterable[bytes]) -> list[str]:
-    """Tokens as the files write them: b" the" -> "Ġthe"."""
-    return ["".join(map(BYTE_SYMBOLS.__getitem__, token)) for token in tokens]
-
-
-def from_symbols(texts: Iterable[str]) -> list[bytes]:
-    """The inverse of `to_symbols`. Raises: ValueError for a character that stands for no byte."""
-    tokens = []
-    for text in texts:
-        try:
-            tokens.append(bytes(map(BYTE_OF_SYMBOL.__getitem__, text)))
-        except KeyError as missing:
-            raise ValueError(f"{missing} in the token {text!r} stands for no byte") from None
-    return tokens
+from llmlib.tokenization.byte_symbols import BYTE_SYMBOLS
+from llmlib.tokenization.patterns import GPT2_PATTERN
+from llmlib.tokenization.tokenizer_file import BPE, TokenizerFile
 
 
 @contextlib.contextmanager
@@ -56,21 +24,6 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"{path}: nested too deeply") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-@dataclass(frozen=True)
-class TokenizerFile:
-    """What a file says: id -> token, merges by rank, added tokens, pattern, all as text."""
-
-    tokens: list[str]
-    merges: list[tuple[str, str]]
-    added: tuple[AddedToken, ...]
-    pattern: Pattern
-    byte_level: bool
-    normalization: Normalization | None = None
-    ignore_merges: bool = False
-    around: Around = ((), ())
-    unused: frozenset[int] = frozenset()  # ids that fill up the vocabulary: no text has them
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -87,6 +40,8 @@ def expect(value: Any, kind: type, what: str) -> Any:
     if type(value) is not kind:
         names = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
         raise ValueError(f"{what} is {short(value)}, expected {names.get(kind, 'true or false')}")
+    if kind is str and any("\ud800" <= character <= "\udfff" for character in str(value)):
+        raise ValueError(f"{what} is {short(value)}, which UTF-8 cannot express: half a surrogate")
     return value
 
 
@@ -95,6 +50,21 @@ def only(found: Mapping[str, Any], known: Iterable[str], what: str) -> None:
     if unknown := [key for key in found if key not in set(known)]:
         value = short(found[unknown[0]])
         raise ValueError(f"{what} {unknown[0]!r} is {value}, which is not read here")
+
+
+def read_either(section: Any, what: str) -> tuple[str, bool]:
+    """What is looked for: a text, or a regular expression, and whether it is one.
+
+    Raises: ValueError for anything else, and for nothing.
+    """
+    pattern = expect(section, dict, what)
+    only(pattern, ("Regex", "String"), what)
+    if len(pattern) != 1:
+        raise ValueError(f"{what} is {short(pattern)}, expected Regex or String")
+    ((form, text),) = pattern.items()
+    if not expect(text, str, f"{what}, {form},"):
+        raise ValueError(f"{what}, {form}, is empty, expected a text")
+    return text, form == "Regex"
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -110,23 +80,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A JSON object from a file. Raises: ValueError naming a file that holds none."""
-    text = read_text(path)
-    with naming(path):
-        try:
-            found = json.loads(text, object_pairs_hook=_object)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"wrong or truncated JSON: {error}") from None
-        if not isinstance(found, dict):
-            raise ValueError(f"a JSON {type(found).__name__}, expected an object")
-        return found
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
-    return found
+    return read_object(existing_file(Path(path), "a JSON object").read_bytes(), path)
 
 
 def read_merges(merges: Any, what: str = "merges") -> list[tuple[str, str]]:
@@ -217,7 +171,7 @@ def read_gpt2_files(
                 f"no merge makes {unmade[0]!r}, which {encoder_json} lists; truncated?"
             )
     added = tuple(AddedToken(name, vocabulary[name]) for name in special_tokens)
-    return TokenizerFile(tokens, merges, added, GPT2_PATTERN, byte_level=True)
+    return TokenizerFile(tokens, BPE(merges), added, GPT2_PATTERN, byte_level=True)
 
 
 def write_gpt2_files(

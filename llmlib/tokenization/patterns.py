@@ -1,14 +1,18 @@
-"""How a text is cut into pieces before any merge: merges never cross the border of a piece."""
+"""How a text is cut into pieces before any merge: merges never cross the border of a piece.
+
+Most steps split; some also put a mark in front of a piece, or for a space.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from itertools import chain, pairwise
 from typing import Literal, get_args
 
 import regex
 
+from llmlib.tokenization.byte_symbols import ByteSymbols
 from llmlib.tokenization.oniguruma import translate
 
 Span = tuple[int, int, bool]  # begin, end, whether the pattern matched
@@ -32,6 +36,9 @@ LLAMA3_PATTERN = QWEN2_PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|")
 # One sign of punctuation, or one of ASCII's that is neither letter nor digit.
 PUNCTUATION_PATTERN = r"[\p{P}$+<=>^`|~]"
 WORD_PATTERN = r" ?\S+|\s"  # a word with the space before it, or one white space
+# Words, and runs of other signs; a letter is what Rust's package of patterns takes for one.
+LETTER = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}"
+WORDS_PATTERN = rf"[{LETTER}]+|[^\s{LETTER}]+"
 # A line break with no white space beside it is a piece of its own in GPT-2's pattern, the one with
 # digits, and the one with words: a text may be taken apart behind it.
 CUT = re.compile(r"\n(?<=\S\n)(?=\S)")
@@ -60,8 +67,66 @@ class Split:
             expected = ", ".join(get_args(Behavior))
             raise ValueError(f"behavior is {self.behavior!r}, expected one of {expected}")
 
+    def __call__(self, pieces: list[str], at_start: bool) -> list[str]:
+        """The pieces of pieces, none of them empty."""
+        compiled = compile_pattern(self.pattern)
+        if len(pieces) == 1:
+            return _cut(self, compiled, pieces[0])
+        return list(chain.from_iterable(_cut(self, compiled, piece) for piece in pieces))
 
-Pattern = str | tuple[Split, ...]
+
+@dataclass(frozen=True)
+class PrefixSpace:
+    """Puts a space before each piece that has none: a word is the same wherever it stands."""
+
+    def __call__(self, pieces: list[str], at_start: bool) -> list[str]:
+        """The pieces, each with a space in front."""
+        return [piece if piece.startswith(" ") else " " + piece for piece in pieces]
+
+
+@dataclass(frozen=True)
+class Metaspace:
+    """Writes a mark for each space, and cuts before it: SentencePiece's way with spaces.
+
+    Args:
+        mark: one character.
+        prepend: before which pieces it is put if they do not begin with it: "always", "first" (the
+            one at the start of the text) or "never".
+        split: whether to cut.
+    """
+
+    mark: str = "▁"
+    prepend: Literal["always", "first", "never"] = "always"
+    split: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.mark) != 1 or self.prepend not in ("always", "first", "never"):
+            raise ValueError(
+                f"mark is {self.mark!r} and prepend {self.prepend!r}, expected one character, and "
+                "always, first or never"
+            )
+
+    def __call__(self, pieces: list[str], at_start: bool) -> list[str]:
+        """The pieces of pieces."""
+        found: list[str] = []
+        for i, piece in enumerate(pieces):
+            piece = piece.replace(" ", self.mark)
+            wanted = self.prepend == "always" or (self.prepend == "first" and at_start and i == 0)
+            if wanted and not piece.startswith(self.mark):
+                piece = self.mark + piece
+            if self.split:
+                head, *words = piece.split(self.mark)
+                found += [head] * bool(head) + [self.mark + word for word in words]
+            else:
+                found.append(piece)
+        return found
+
+
+# White space is left out, and each sign of punctuation is a piece: BERT's way.
+SPACES = Split(r"\s", "removed")
+BERT_STEPS = (SPACES, Split(PUNCTUATION_PATTERN))
+Step = Split | PrefixSpace | Metaspace | ByteSymbols
+Pattern = str | tuple[Step, ...]
 
 
 class Splitter:
@@ -69,39 +134,48 @@ class Splitter:
 
     Args:
         pattern: a regular expression in Oniguruma's dialect, or steps, each of which cuts the
-            pieces of the step before.
+            pieces of the step before. Without any step a text is one piece.
 
     Raises: ValueError for a pattern that is none, or that `oniguruma` does not read.
     """
 
-    def __init__(self, pattern: str | Sequence[Split]) -> None:
+    def __init__(self, pattern: str | Sequence[Step]) -> None:
         self.steps = (Split(pattern),) if isinstance(pattern, str) else tuple(pattern)
-        self.compiled = [_compile(step.pattern) for step in self.steps]
+        for step in self.steps:
+            if isinstance(step, Split):
+                compile_pattern(step.pattern)
         # These match every text, and `re`, which is faster, understands their ASCII form.
         known = pattern in (GPT2_PATTERN, DIGITS_FIRST_PATTERN, WORD_PATTERN)
         self.ascii_twin = _ascii_twin(str(pattern)) if known else None
 
-    def __call__(self, text: str) -> list[str]:
+    def __call__(self, text: str, at_start: bool = True) -> list[str]:
+        """The pieces of a text, none of them empty.
+
+        Args:
+            text: a text, or what lies between two added tokens.
+            at_start: whether no added token stands before it.
+        """
         if self.ascii_twin is None:
             pieces = [text] if text else []
-            for step, compiled in zip(self.steps, self.compiled, strict=True):
-                cut = partial(_cut, step, compiled)
-                pieces = (
-                    cut(pieces[0])
-                    if len(pieces) == 1
-                    else list(chain.from_iterable(map(cut, pieces)))
-                )
+            for step in self.steps:
+                pieces = step(pieces, at_start)
             return pieces
         if text.isascii():
             return self.ascii_twin.findall(text)
+        others = compile_pattern(str(self.steps[0].pattern))  # type: ignore[union-attr]
         pieces = []
         for begin, end in pairwise([0, *(cut.end() for cut in CUT.finditer(text)), len(text)]):
             part = text[begin:end]
-            pieces += (self.ascii_twin if part.isascii() else self.compiled[0]).findall(part)
+            pieces += (self.ascii_twin if part.isascii() else others).findall(part)
         return pieces
 
 
-def _compile(pattern: str) -> "regex.Pattern[str]":
+@cache
+def compile_pattern(pattern: str) -> "regex.Pattern[str]":
+    """A pattern in Oniguruma's dialect, for the package regex.
+
+    Raises: ValueError for one that is none, or that is not read here.
+    """
     try:
         return regex.compile(translate(pattern))
     except (regex.error, RecursionError, OverflowError) as error:
@@ -112,9 +186,11 @@ def _cut(step: Split, compiled: "regex.Pattern[str]", text: str) -> list[str]:
     """The pieces of a text, none of them empty."""
     if step.behavior == "isolated":
         pieces: list[str] = compiled.findall(text)
+        if not pieces:
+            return [text]
         if all(pieces) and sum(map(len, pieces)) == len(text):
             return pieces
-    spans: Iterable[Span] = _spans(compiled, text)
+    spans: Iterable[Span] = matches_and_gaps(compiled, text)
     if step.invert:
         spans = [(begin, end, not matched) for begin, end, matched in spans]
     if step.behavior == "removed":
@@ -127,11 +203,13 @@ def _cut(step: Split, compiled: "regex.Pattern[str]", text: str) -> list[str]:
     return [text[begin:end] for begin, end, _ in spans if begin < end]
 
 
-def _spans(compiled: "regex.Pattern[str]", text: str) -> Iterator[Span]:
+def matches_and_gaps(compiled: "regex.Pattern[str]", text: str) -> Iterator[Span]:
     """Matches and what lies between, from begin to end of the text.
 
     A match of nothing counts, unless it stands where the last match ended.
     """
+    if not text:  # nothing matches in nothing
+        return
     at = behind = 0
     last = -1
     while at <= len(text) and (found := compiled.search(text, at)):

@@ -11,16 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmlib.tokenization.base import Around
-from llmlib.tokenization.files import (
-    TokenizerFile,
-    expect,
-    naming,
-    only,
-    read_json,
-    read_text,
-    short,
-)
+from llmlib.tokenization.files import expect, naming, only, read_json, read_text, short
+from llmlib.tokenization.normalizers import Bert, Lowercase, Prepend, Step, StripAccents
+from llmlib.tokenization.patterns import Metaspace, PrefixSpace
+from llmlib.tokenization.tokenizer_file import Around, TokenizerFile
 from llmlib.tokenization.tokenizer_json import ADDED_FLAGS
 
 CONFIG_FILE, TEMPLATE_FILE = "tokenizer_config.json", "chat_template.jinja"
@@ -41,8 +35,10 @@ HARMLESS = (
     *("device_map", "torch_dtype", "dtype", "transformers_version", "unsloth_fixed"),
     # what tokenizer.json says itself: its size, and ids whose tokens stand here by name
     *("vocab_size", "bos_token_id", "eos_token_id", "unk_token_id", "pad_token_id"),
-    # of SentencePiece's own program, which does not read tokenizer.json
-    "sp_model_kwargs",
+    # of other programs than those that read tokenizer.json
+    *("sp_model_kwargs", "do_basic_tokenize", "never_split", "keep_accents", "remove_space"),
+    # how many tokens T5 has for gaps: they stand in tokenizer.json
+    "extra_ids",
     # batches, and texts that are too long: `encode` takes one text and gives all its ids
     *("model_max_length", "max_length", "max_len", "padding_side", "truncation_side", "padding"),
     *("stride", "truncation", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"),
@@ -56,12 +52,11 @@ HARMLESS = (
 )
 # Keys that do nothing with these values, and would change ids with others.
 IDLE = {
-    "add_prefix_space": (None, False),
-    "do_lower_case": (None, False),
-    "strip_accents": (None, False),
     "normalization": (None, False),
     "dropout": (None, 0, 0.0),
 }
+# Keys that say again what tokenizer.json says; where the two differ, programs go either way.
+AGREEING = ("add_prefix_space", "do_lower_case", "strip_accents", "tokenize_chinese_chars")
 SIDES = ("add_bos_token", "add_eos_token")
 OWN = "model_specific_special_tokens"
 LISTED = ("additional_special_tokens", "extra_special_tokens")
@@ -89,7 +84,16 @@ def read_beside(folder: Path, file: TokenizerFile) -> Beside:
         return Beside(text, (), file.around)
     content = read_json(config)
     with naming(config):
-        known = (*HARMLESS, *IDLE, *SIDES, "chat_template", "added_tokens_decoder", OWN, *LISTED)
+        known = (
+            *HARMLESS,
+            *IDLE,
+            *AGREEING,
+            *SIDES,
+            "chat_template",
+            "added_tokens_decoder",
+            OWN,
+            *LISTED,
+        )
         # null says that there is no such thing
         given = {k: v for k, v in content.items() if v is not None and not _is_name(k)}
         only(given, known, "the key")
@@ -98,11 +102,34 @@ def read_beside(folder: Path, file: TokenizerFile) -> Beside:
                 raise ValueError(
                     f"{key} is {short(content[key])}, which changes ids and is not read here"
                 )
+        _check_agreeing(content, file)
         _check_added(content.get("added_tokens_decoder") or {}, file)
         names = _names(content, file)
         template_of_config = _template(content.get("chat_template"))
         around = _around(content, file, dict(names))
         return Beside(template_of_config if text is None else text, names, around)
+
+
+def _check_agreeing(content: Mapping[str, Any], file: TokenizerFile) -> None:
+    """Raises: ValueError for a key that is at odds with the steps of tokenizer.json."""
+    steps: tuple[Step, ...] = file.normalization if isinstance(file.normalization, tuple) else ()
+    cuts = file.pattern if isinstance(file.pattern, tuple) else ()
+    bert = [step for step in steps if isinstance(step, Bert)]
+    lower = [step.lowercase for step in bert]
+    accents = [step.lowercase if step.accents is None else step.accents for step in bert]
+    found = {
+        "add_prefix_space": any(isinstance(step, Prepend) for step in steps)
+        or any(isinstance(cut, PrefixSpace) for cut in cuts)
+        or any(isinstance(cut, Metaspace) and cut.prepend != "never" for cut in cuts),
+        "do_lower_case": any(lower) or Lowercase() in steps,
+        "strip_accents": any(accents) or StripAccents() in steps,
+        "tokenize_chinese_chars": any(step.chinese for step in bert),
+    }
+    for key, does in found.items():
+        if content.get(key) is not None and expect(content[key], bool, key) != does:
+            raise ValueError(
+                f"{key} is {content[key]}, which changes ids: tokenizer.json says {does}"
+            )
 
 
 def _template(template: Any) -> str | None:

@@ -5,16 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from llmlib.formats.gguf import STORAGE, GGUFFile, dequantize
+from llmlib.formats.gguf import GGUFFile
+from llmlib.formats.gguf_blocks import STORAGE, dequantize
 from llmlib.formats.packaged import smollm2_gguf
 
 KINDS = {
-    "F32": gguf.GGMLQuantizationType.F32,
-    "F16": gguf.GGMLQuantizationType.F16,
-    "Q8_0": gguf.GGMLQuantizationType.Q8_0,
-    "Q4_0": gguf.GGMLQuantizationType.Q4_0,
-    "Q4_1": gguf.GGMLQuantizationType.Q4_1,
-}
+    name: gguf.GGMLQuantizationType[name]
+    for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
+}  # those that the gguf package also writes
 SETTINGS = {
     "a.string": "größer",
     "an.integer": 7,
@@ -90,16 +88,41 @@ def test_a_block_by_hand():
     assert out[0, 1] == -1
 
 
-def test_every_bit_pattern_of_a_block_is_read_as_the_gguf_package_does():
+@pytest.mark.parametrize("storage", STORAGE.values(), ids=lambda storage: storage.name)
+def test_every_bit_pattern_of_a_block_is_read_as_the_gguf_package_does(storage):
+    """Random bytes: scales that are subnormal, infinite or no number among them."""
     numbers = np.random.default_rng(1)
-    for storage in STORAGE.values():
-        blocks = numbers.integers(0, 256, (500, storage.n_bytes), dtype=np.uint8)
-        kind = KINDS[storage.name]
-        with np.errstate(all="ignore"):
-            expected = np.asarray(gguf.dequantize(blocks, kind), np.float32)
-            out = np.empty((500, storage.block), np.float32)
-            dequantize(blocks, storage.name, out)
-        np.testing.assert_array_equal(out, expected.reshape(out.shape))
+    blocks = numbers.integers(0, 256, (20_000, storage.n_bytes), dtype=np.uint8)
+    with np.errstate(all="ignore"):
+        kind = gguf.GGMLQuantizationType[storage.name]
+        expected = np.asarray(gguf.dequantize(blocks, kind), np.float32)
+        out = np.empty((len(blocks), storage.block), np.float32)
+        dequantize(blocks, storage.name, out)
+    same_bits = out.view(np.int32).reshape(-1) == expected.view(np.int32).reshape(-1)
+    assert np.all(same_bits | np.isnan(expected.reshape(-1)) & np.isnan(out.reshape(-1)))
+
+
+BLOCKED = [storage for storage in STORAGE.values() if storage.block > 1]
+
+
+@pytest.mark.parametrize("storage", BLOCKED, ids=lambda storage: storage.name)
+def test_subnormal_scales_in_a_file_of_every_blocked_type(storage, tmp_path):
+    """Read to the bit, in pieces that do not divide the tensor."""
+    blocks = np.random.default_rng(2).integers(0, 256, (7, 3, storage.n_bytes), dtype=np.uint8)
+    blocks[..., 1::2] &= 0x83  # no bits of an exponent, wherever a scale may stand
+    kind = gguf.GGMLQuantizationType[storage.name]
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
+    raw = blocks.reshape(7, -1)
+    writer.add_tensor("x", raw, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    expected = np.asarray(gguf.dequantize(raw, kind), np.float32)
+    assert 0 < np.abs(expected).max() < 1
+    found = GGUFFile(tmp_path / "x.gguf").read("x", piece=2 * storage.n_bytes).numpy()
+    assert found.shape == (7, 3 * storage.block)
+    np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
 
 
 def test_the_packaged_model():
@@ -162,6 +185,6 @@ def test_other_files(tmp_path):
 @pytest.mark.bad_input
 def test_storage_type_that_is_not_known(tmp_path):
     array = np.zeros((4, 256), np.float32)
-    path = write(tmp_path / "other.gguf", {"x": (array, gguf.GGMLQuantizationType.BF16)})
-    with pytest.raises(ValueError, match="tensor 'x' has storage type 30, expected F32, F16"):
+    path = write(tmp_path / "other.gguf", {"x": (array, gguf.GGMLQuantizationType.TQ2_0)})
+    with pytest.raises(ValueError, match="tensor 'x' has storage type 35, expected F32, F16"):
         GGUFFile(path)

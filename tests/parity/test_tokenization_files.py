@@ -86,6 +86,49 @@ READ = {
         f"normalizer {n}": lambda n=n: tokenizer(normalizer=getattr(N, n)())
         for n in ("NFC", "NFD", "NFKC", "NFKD")
     },
+    **{
+        f"normalizer {type(n).__name__} {i}": lambda n=n: tokenizer(normalizer=n)
+        for i, n in enumerate(
+            (
+                *(N.Lowercase(), N.Strip(), N.Strip(left=False), N.StripAccents(), N.Nmt()),
+                *(N.Replace("a", "bb"), N.Replace(Regex(r"\s+|x"), "_"), N.Prepend("x")),
+                *(N.BertNormalizer(), N.BertNormalizer(strip_accents=False, lowercase=False)),
+                *(N.BertNormalizer(clean_text=False, handle_chinese_chars=False),),
+                N.Sequence([N.NFD(), N.Sequence([N.StripAccents(), N.Lowercase()])]),
+            )
+        )
+    },
+    "a space before each piece": lambda: tokenizer(pre_tokenizer=pre_tokenizers.ByteLevel(True)),
+    "a space before each run of digits too": lambda: tokenizer(
+        pre_tokenizer=pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(True, use_regex=False)]
+        )
+    ),
+    "bytes cut as characters": lambda: tokenizer(
+        pre_tokenizer=pre_tokenizers.Sequence(
+            [pre_tokenizers.ByteLevel(False), pre_tokenizers.Digits(), split("[a-eÂ-Ï]")]
+        )
+    ),
+    **{
+        f"{type(p).__name__} before bytes": lambda p=p: steps(p)
+        for p in (
+            *(pre_tokenizers.Whitespace(), pre_tokenizers.WhitespaceSplit()),
+            *(pre_tokenizers.BertPreTokenizer(), pre_tokenizers.CharDelimiterSplit("e")),
+        )
+    },
+    **{
+        f"Metaspace {scheme} {cut} before bytes": lambda scheme=scheme, cut=cut: steps(
+            pre_tokenizers.Metaspace("_", scheme, cut)
+        )
+        for scheme in ("always", "first", "never")
+        for cut in (True, False)
+    },
+    "a first piece that is not at the start": lambda: tokenizer(
+        normalizer=N.Strip(),
+        pre_tokenizer=pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace("_", "first"), pre_tokenizers.ByteLevel(False)]
+        ),
+    ),
     "normalizer in a sequence": lambda: tokenizer(normalizer=N.Sequence([N.NFC()])),
     "no normalizer in a sequence": lambda: tokenizer(normalizer=N.Sequence([])),
     "digits alone": lambda: steps(pre_tokenizers.Digits(individual_digits=True), use_regex=True),
@@ -109,6 +152,9 @@ READ = {
     "sequence in a sequence": lambda: steps(pre_tokenizers.Sequence([split(r"\s"), split("e")])),
     "no pattern": lambda: tokenizer(pre_tokenizer=pre_tokenizers.ByteLevel(False, use_regex=False)),
     "padding to the longest": lambda: _padded(tokenizer(), length=None),
+    "padding to a length": lambda: _padded(tokenizer(), length=20),
+    "padding to a multiple": lambda: _padded(tokenizer(), pad_to_multiple_of=8),
+    "truncation": lambda: _truncated(tokenizer()),
     **{
         f"added {special} {flag}": lambda special=special, flag=flag: added(
             tokenizer(),
@@ -177,40 +223,21 @@ def _truncated(made):
 
 # What is refused, and by which word.
 REFUSED = {
+    "normalizer ByteLevel": (lambda: tokenizer(normalizer=N.ByteLevel()), "normalizer"),
     **{
-        f"normalizer {type(n).__name__}": (lambda n=n: tokenizer(normalizer=n), "normalizer")
-        for n in (
-            *(
-                N.Lowercase(),
-                N.Strip(),
-                N.StripAccents(),
-                N.Nmt(),
-                N.Replace("a", "b"),
-                N.Prepend("x"),
-            ),
-            *(N.ByteLevel(), N.BertNormalizer(), N.Sequence([N.NFC(), N.Lowercase()])),
+        f"pre_tokenizer {type(p).__name__}": (lambda p=p: tokenizer(pre_tokenizer=p), word)
+        for p, word in (
+            (pre_tokenizers.BertPreTokenizer(), "decoder"),
+            (pre_tokenizers.Metaspace(), "decoder"),
+            (pre_tokenizers.UnicodeScripts(), "pre_tokenizer"),
+            (pre_tokenizers.FixedLength(5), "pre_tokenizer"),
         )
     },
-    **{
-        f"pre_tokenizer {type(p).__name__}": (
-            lambda p=p: tokenizer(pre_tokenizer=p),
-            "pre_tokenizer",
-        )
-        for p in (
-            *(
-                pre_tokenizers.BertPreTokenizer(),
-                pre_tokenizers.Metaspace(),
-                pre_tokenizers.Whitespace(),
-            ),
-            *(pre_tokenizers.WhitespaceSplit(), pre_tokenizers.UnicodeScripts()),
-            pre_tokenizers.CharDelimiterSplit("x"),
-            pre_tokenizers.FixedLength(5),
-            pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(False), pre_tokenizers.Digits()]),
-        )
-    },
-    "add_prefix_space": (
-        lambda: tokenizer(pre_tokenizer=pre_tokenizers.ByteLevel(True)),
-        "add_prefix_space",
+    "ByteLevel twice": (
+        lambda: tokenizer(
+            pre_tokenizer=pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(False)] * 2)
+        ),
+        "ByteLevel twice",
     ),
     "a pattern that reads otherwise": (lambda: steps(split(r"(?i:\p{Lu})")), "in any case"),
     **{
@@ -224,14 +251,10 @@ REFUSED = {
         )
     },
     "no decoder": (lambda: tokenizer(decoder=None), "decoder"),
-    "truncation": (lambda: _truncated(tokenizer()), "truncation"),
-    "padding": (lambda: _padded(tokenizer(), length=20), "padding"),
-    "padding to a multiple": (lambda: _padded(tokenizer(), pad_to_multiple_of=8), "padding"),
     **{
         f"model {name}": (lambda name=name, value=value: with_model(**{name: value}), name)
         for name, value in {
             "dropout": 0.5,
-            "byte_fallback": True,
             "end_of_word_suffix": "</w>",
         }.items()
     },
@@ -239,7 +262,8 @@ REFUSED = {
         lambda: with_model(continuing_subword_prefix="##", merges=[]),
         "continuing_subword_prefix",
     ),
-    "another model": (lambda: Tokenizer(models.Unigram([("a", 0.0)])), "model type 'Unigram'"),
+    "another model": (lambda: Tokenizer(models.Unigram([("a", 0.0)])), "not byte-level BPE"),
+    "no model of today": (lambda: Tokenizer(models.WordLevel({"a": 0}, "a")), "type 'WordLevel'"),
     "a template of two texts": (
         lambda: _around(processors.TemplateProcessing("! $A $A", "! $A $B", [("!", 0)])),
         "post_processor",
@@ -262,6 +286,7 @@ def test_a_setting_that_is_read_gives_the_same_ids(name, tmp_path):
     again = ByteLevelBPETokenizer.load(tmp_path / "again.json")
     back = Tokenizer.from_file(str(tmp_path / "again.json"))
     reference.no_padding()
+    reference.no_truncation()
     for text in texts():
         for allow in (True, False):
             reference.encode_special_tokens = back.encode_special_tokens = not allow

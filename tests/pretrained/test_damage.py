@@ -156,7 +156,7 @@ def entry(name="x", axes=(4,), kind=0, offset=0):
         ({"key": "general.alignment", "kind": 8, "payload": struct.pack("<Q", 2) + b"32"},
          "general.alignment is '32', expected a power of two"),
         ({"key": "general.alignment", "kind": 7, "payload": b"\1"}, "alignment is True"),
-        ({"key": "split.count", "payload": struct.pack("<I", 3)}, "split.count is 3, expected a m"),
+        ({"key": "split.count", "payload": struct.pack("<I", 3)}, "split.count is 3, so"),
         ({"kind": 99}, "value of the setting 'a' .* the type number 99"),
         ({"kind": 9, "payload": struct.pack("<IQ", 4, 2**40)}, "an array of 1099511627776"),
         ({"kind": 9, "payload": struct.pack("<IQ", 9, 1) * 20_000}, "value of the setting 'a'"),

@@ -90,17 +90,17 @@ def test_a_folder_without_the_file_names_it(tmp_path):
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"\xff\xfe{}", "no UTF-8 text: invalid start byte at byte 0"),
-        (b"", "wrong or truncated JSON"),
-        (b"null", "a JSON NoneType, expected an object"),
-        (b'{"model": {"vocab": {"a": 0, "a": 1}}}', "the key 'a' is there twice"),
-        (b"[" * 100_000, "nested too deeply|wrong or truncated"),
+        (b"\xff\xfe{}", "is no JSON: 'utf-8' codec can't decode byte 0xff in position 0"),
+        (b"", "is no JSON: Expecting value"),
+        (b"null", "holds JSON of type NoneType, expected an object"),
+        (b'{"model": {"vocab": {"a": 0, "a": 1}}}', "the key 'a' stands twice"),
+        (b"[" * 100_000, "is no JSON"),
         (b'{"model": NaN}', "model is nan, expected an object"),
     ],
 )
 def test_what_is_no_json_object_is_named(tmp_path, data, problem):
     (tmp_path / "tokenizer.json").write_bytes(data)
-    with pytest.raises(ValueError, match=rf"tokenizer\.json: .*({problem})"):
+    with pytest.raises(ValueError, match=rf"tokenizer\.json.*{problem}"):
         ByteLevelBPETokenizer.load(tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_random_damage_to_the_bytes_of_a_file_has_a_name(tokenizer, tmp_path):
         except ValueError as error:
             messages.append(str(error))
     assert len(messages) > 50
-    assert all("tokenizer.json: " in text for text in messages)
+    assert all("tokenizer.json" in text for text in messages)
 
 
 @bad_input

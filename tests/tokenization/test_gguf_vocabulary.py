@@ -85,12 +85,12 @@ def test_llama_3_takes_a_piece_that_is_a_token_whatever_the_merges_say():
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ({"model": None}, r"model is missing, expected gpt2"),
-        ({"model": "llama", "merges": None}, r"a tokenizer 'llama' \(SentencePiece\)"),
+        ({"model": None}, r"model is missing, expected llama"),
+        ({"model": "t5", "merges": None}, r"a tokenizer 't5' \(SentencePiece unigram\)"),
         ({"model": "bert", "tokens": None}, r"a tokenizer 'bert' \(WordPiece\)"),
         ({"model": 7}, r"a tokenizer 7"),
         ({"pre": None}, r"pre is missing, as in files from before May 2024"),
-        ({"pre": "tekken"}, r"split by 'tekken', expected gpt2 .*qwen2"),
+        ({"pre": "superbpe"}, r"split by 'superbpe', expected llama .*gpt2 .*qwen2"),
         ({"merges": None}, r"tokenizer.ggml.merges is missing"),
         ({"tokens": None}, r"tokenizer.ggml.tokens is missing"),
         ({"token_type": None}, r"tokenizer.ggml.token_type is missing"),

@@ -495,12 +495,12 @@ def test_a_vocabulary_must_fit_its_merges():
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda text: text[: len(text) // 2], "wrong or truncated JSON"),
-        (lambda text: "[]", "a JSON list, expected an object"),
+        (lambda text: text[: len(text) // 2], "is no JSON"),
+        (lambda text: "[]", "holds JSON of type list, expected an object"),
         (lambda text: "{}", "model is None, expected an object"),
-        (lambda text: text.replace('"BPE"', '"WordPiece"'), "model type 'WordPiece'"),
-        (lambda text: text.replace('izer": null', 'izer": {"type": "Lowercase"}'), "Lowercase"),
-        (lambda text: text.replace('_space": false', '_space": true'), "add_prefix_space is true"),
+        (lambda text: text.replace('"BPE"', '"WordLevel"'), "model type 'WordLevel'"),
+        (lambda text: text.replace('izer": null', 'izer": {"type": "ByteLevel"}'), "ByteLevel"),
+        (lambda text: text.replace('_space": false', '_space": 1'), "add_prefix_space is 1"),
         (lambda text: text.replace('"lstrip": false', '"lstrip": 1'), "lstrip of the added token"),
         (lambda text: text.replace(': 7', ': 7000', 1), "ids have gaps"),
         (lambda text: text.replace(': 7', ': "x"', 1), "has id 'x', expected a whole number"),
@@ -512,7 +512,7 @@ def test_a_damaged_tokenizer_json_is_named(tokenizers, tmp_path, change, problem
     tokenizers["bytes"].save(good)
     bad = tmp_path / "bad.json"
     bad.write_text(change(good.read_text(encoding="utf-8")), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"bad.json: .*{problem}"):
+    with pytest.raises(ValueError, match=f"bad.json.*{problem}"):
         ByteLevelBPETokenizer.load(bad)
 
 
@@ -549,7 +549,7 @@ def test_a_damaged_vocab_bpe_is_named(tmp_path, change, problem):
 @bad_input
 def test_a_damaged_encoder_json_is_named(tmp_path):
     bad = damaged(gpt2_encoder_json(), tmp_path, lambda text: text[:-9])
-    with pytest.raises(ValueError, match=r"encoder\.json: wrong or truncated"):
+    with pytest.raises(ValueError, match=r"encoder\.json is no JSON"):
         ByteLevelBPETokenizer.from_gpt2_files(bad, gpt2_vocab_bpe())
     with pytest.raises(ValueError, match=r"encoder\.json: no special token '<pad>'"):
         ByteLevelBPETokenizer.from_gpt2_files(gpt2_encoder_json(), gpt2_vocab_bpe(), ["<pad>"])
@@ -568,8 +568,8 @@ def test_a_damaged_gguf_is_named(tmp_path):
 @bad_input
 def test_gguf_tokenizers_of_another_kind_are_refused(metadata):
     for change, problem in [
-        ({"tokenizer.ggml.model": "llama"}, "a tokenizer 'llama'"),
-        ({"tokenizer.ggml.pre": "tekken"}, "split by 'tekken'"),
+        ({"tokenizer.ggml.model": "t5"}, "a tokenizer 't5'"),
+        ({"tokenizer.ggml.pre": "chameleon"}, "split by 'chameleon'"),
         ({"tokenizer.ggml.merges": ["a"]}, "the merge 'a'"),
         ({"tokenizer.ggml.token_type": []}, "0 entries of token_type"),
         ({"tokenizer.ggml.merges": [1, 2]}, "file.gguf: the merge 1, expected two"),
