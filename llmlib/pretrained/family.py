@@ -30,6 +30,7 @@ class Family:
     prefix: str = "model."  # before the names of all tensors but the head's, if there is a head
     no_weights: Mapping[str, str] = field(default_factory=dict)  # pattern of a name -> why not
     other_head: str | None = None  # another name of the head
+    outer: Table | None = None  # keys around text_config, where the settings of the text lie there
 
     def names_of(self, config: arch.ModelConfig) -> Names:
         """The table of names, which may depend on what the model has."""

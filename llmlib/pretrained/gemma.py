@@ -3,6 +3,7 @@
 import math
 
 import llmlib.architecture as arch
+from llmlib.pretrained.everywhere import EVERYWHERE
 from llmlib.pretrained.family import (
     ANGLES,
     DECODER,
@@ -18,10 +19,11 @@ from llmlib.pretrained.family import (
     windows,
 )
 from llmlib.pretrained.llama import NAMES as LLAMA_NAMES
-from llmlib.pretrained.names import Names
+from llmlib.pretrained.names import Names, with_prefix
 from llmlib.pretrained.rope_settings import ROPE, rope, ropes
 from llmlib.pretrained.settings import (
     FLAG,
+    OBJECT,
     POSITIVE,
     SIZE,
     TEXT,
@@ -100,7 +102,8 @@ def _configure(
     settings: Settings, kinds: list[str], turning: dict[str, arch.Rope],
     qk_norm: arch.Norm | None = None, softcap: float | None = None, context: int | None = None,
 ) -> arch.ModelConfig:  # fmt: skip
-    scale = settings["query_pre_attn_scalar"] ** -0.5
+    width = settings["query_pre_attn_scalar"]
+    scale = None if width == settings["head_dim"] else width**-0.5
     feeding = feed_forward(settings, activation=activation(settings, "hidden_activation"))
     blocks = [
         arch.Block(
@@ -125,3 +128,37 @@ def _configure(
 
 GEMMA2 = Family(SETTINGS, configure_gemma2, NAMES, no_weights=ANGLES)
 GEMMA3_TEXT = Family(GEMMA3_SETTINGS, configure_gemma3, NAMES, no_weights=ANGLES)
+
+
+# --- Gemma 3 that also sees pictures ------------------------------------------------------------
+
+OUTER: Table = {
+    **EVERYWHERE,
+    "text_config": OBJECT(),
+    "tie_word_embeddings": FLAG(True),
+    **harmless(
+        "of pictures, which are not read here",
+        "vision_config", "mm_tokens_per_image", "boi_token_index", "eoi_token_index",
+        "image_token_index",
+    ),
+}  # fmt: skip
+WITHIN: Table = {  # whose folders leave out what is as usual
+    **GEMMA3_SETTINGS,
+    "vocab_size": SIZE(262_208),
+    "hidden_size": SIZE(2304),
+    "intermediate_size": SIZE(9216),
+    "num_hidden_layers": SIZE(26),
+    "num_attention_heads": SIZE(8),
+}
+GEMMA3 = Family(
+    WITHIN,
+    configure_gemma3,
+    with_prefix("language_model.", NAMES),
+    prefix="language_model.",
+    no_weights={
+        **ANGLES,
+        r"(model\.)?(vision_tower|multi_modal_projector)\..+": "turns pictures into embeddings",
+    },
+    outer=OUTER,
+)
+"""The text of a Gemma 3; what turns pictures into embeddings is passed over."""

@@ -20,7 +20,7 @@ from llmlib.pretrained.cohere import COHERE
 from llmlib.pretrained.deepseek import DEEPSEEK_V2
 from llmlib.pretrained.falcon import FALCON
 from llmlib.pretrained.family import Family
-from llmlib.pretrained.gemma import GEMMA2, GEMMA3_TEXT
+from llmlib.pretrained.gemma import GEMMA2, GEMMA3, GEMMA3_TEXT
 from llmlib.pretrained.gpt2 import GPT2
 from llmlib.pretrained.gpt_neox import GPT_NEOX
 from llmlib.pretrained.llama import GRANITE, LLAMA, MINISTRAL, MISTRAL, QWEN2, QWEN3, SMOLLM3
@@ -41,6 +41,7 @@ FAMILIES: dict[str, Family] = {
     "smollm3": SMOLLM3,
     "granite": GRANITE,
     "gemma2": GEMMA2,
+    "gemma3": GEMMA3,
     "gemma3_text": GEMMA3_TEXT,
     "olmo2": OLMO2,
     "olmo3": OLMO3,
@@ -103,7 +104,7 @@ def configure(kind: str, settings: Settings, files: TensorFiles | None = None) -
         TypeError, ValueError: see `read_settings`; sizes that do not fit together.
     """
     family = FAMILIES[kind]
-    known = read_settings(settings, family.settings, kind)
+    known = _known(kind, family, settings)
     try:
         if files is not None:  # a description lists the layers: not more than can be
             check_layers("num_hidden_layers", known["num_hidden_layers"], files.shapes)
@@ -113,11 +114,26 @@ def configure(kind: str, settings: Settings, files: TensorFiles | None = None) -
         raise ValueError(f"{error}{added}") from None
 
 
+def _known(kind: str, family: Family, settings: Settings) -> Settings:
+    """What the settings say, or the part of them that is about text."""
+    if family.outer is None:
+        return read_settings(settings, family.settings, kind)
+    outer = read_settings(settings, family.outer, kind)
+    try:
+        inner = read_settings(outer["text_config"], family.settings, f"the text of a {kind}")
+    except ValueError as error:
+        raise ValueError(f"in text_config, {error}") from None
+    tied = "tie_word_embeddings"
+    if inner[tied] != outer[tied]:
+        raise ValueError(f"{tied} is {outer[tied]}, and {inner[tied]} in text_config, expected one")
+    return inner
+
+
 def _filled(model: Decoder, family: Family, files: SafetensorsFiles, dtype: torch.dtype) -> Decoder:
     """The model with the folder's weights."""
     names = family.names_of(model.config)
     if not any(name.startswith(family.prefix) for name in files.shapes):
-        names = without_prefix(names, family.prefix)
+        names = without_prefix(family.prefix, names)
     head, embedding = str(names["output.weight"]), str(names["embedding.weight"])
     heads = [name for name in (head, family.other_head) if name is not None]
     if not model.config.tied and not files.shapes.keys() & set(heads):

@@ -223,10 +223,11 @@ GRANITE_SETTINGS: Table = {
 def configure_granite(settings: Settings) -> arch.ModelConfig:
     """What the settings of Granite describe: a Llama with four multipliers."""
     changes = {"scale": settings["attention_multiplier"]}
-    of_model = {
+    scales = {
         "embedding_scale": settings["embedding_multiplier"],
         "output_scale": 1 / settings["logits_scaling"],
     }
+    of_model = {name: scale for name, scale in scales.items() if scale != 1}
     differing = [changes] * settings["num_hidden_layers"]
     return _in_layers(settings, differing, of_model, settings["residual_multiplier"])
 

@@ -39,12 +39,19 @@ def rules_of(model: nn.Module, config: arch.ModelConfig, names: Names) -> list[R
     return [_rule(name, known, blocks) for name, _ in model.named_parameters()]
 
 
-def without_prefix(names: Names, prefix: str) -> Names:
+def with_prefix(prefix: str, names: Names) -> Names:
+    """The table of a model that is a part of another."""
+    return _renamed(names, lambda name: prefix + name)
+
+
+def without_prefix(prefix: str, names: Names) -> Names:
     """The table of a folder that was written without the head: its names lack the prefix."""
+    return _renamed(names, lambda name: name.removeprefix(prefix))
+
+
+def _renamed(names: Names, change: Callable[[str], str]) -> Names:
     return {
-        mine: stored.removeprefix(prefix)
-        if isinstance(stored, str)
-        else (stored[0].removeprefix(prefix), stored[1])
+        mine: change(stored) if isinstance(stored, str) else (change(stored[0]), stored[1])
         for mine, stored in names.items()
     }
 

@@ -74,6 +74,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
                "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
     "gemma3_text": {**NARROW, "num_hidden_layers": 8, "sliding_window": WINDOW,
                     "query_pre_attn_scalar": 7},
+    "gemma3": {
+        "text_config": {**SIZES, **NARROW, "num_hidden_layers": 8, "sliding_window": WINDOW},
+        "vision_config": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+                          "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
+        "mm_tokens_per_image": 4, "image_token_index": 200,
+    },
     "olmo2": {},
     "olmo3": {**SIX, "sliding_window": WINDOW},
     "phi3": {"original_max_position_embeddings": 128},

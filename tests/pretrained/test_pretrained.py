@@ -374,6 +374,24 @@ def test_loading_the_packaged_model_needs_little_more_than_its_weights():
 
 
 @on_linux
+def test_parts_of_larger_matrices_do_not_keep_them_in_memory(tmp_path):
+    """200 MB, most of it in matrices of which several parameters are parts."""
+    settings = {"model_type": "phi3", "vocab_size": 61, "hidden_size": 768,
+                "intermediate_size": 2048, "num_hidden_layers": 7, "num_attention_heads": 6,
+                "original_max_position_embeddings": 40, "max_position_embeddings": 40}  # fmt: skip
+    shapes = {"model.embed_tokens": (61, 768), "model.norm": (768,), "lm_head": (61, 768)}
+    for i in range(7):
+        layer = f"model.layers.{i}"
+        shapes |= {f"{layer}.self_attn.qkv_proj": (2304, 768),
+                   f"{layer}.self_attn.o_proj": (768, 768),
+                   f"{layer}.mlp.gate_up_proj": (4096, 768),
+                   f"{layer}.mlp.down_proj": (768, 2048), f"{layer}.input_layernorm": (768,),
+                   f"{layer}.post_attention_layernorm": (768,)}  # fmt: skip
+    weights = {f"{name}.weight": torch.ones(shape) for name, shape in shapes.items()}
+    assert 0.9 < loading_peak(folder(tmp_path, settings, weights)) <= 1.3
+
+
+@on_linux
 def test_loading_a_folder_needs_little_more_than_its_weights(tmp_path):
     """200 MB in one file: a file that stays mapped while it is copied would count twice."""
     settings = {**LLAMA, "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 7,

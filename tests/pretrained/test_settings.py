@@ -119,6 +119,10 @@ def test_deepseek_settings():
          "with factor, rope_type; expected an object for each of sliding_attention, full"),
         ("gemma3_text", {"rope_scaling": {"type": "linear", "factor": 8.0}}, "expected rope_type"),
         ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
+        ("gemma3", {}, "text_config is missing, expected an object with keys"),
+        ("gemma3", {"text_config": {"hidden_act": 1, "bits": 4}}, "in text_config, bits is 4"),
+        ("gemma3", {"text_config": {"tie_word_embeddings": False}},
+         "tie_word_embeddings is True, and False in text_config, expected one"),
         ("olmo3", {"rope_theta": 10_000.0}, "rope_theta is 10000.0, expected null or 500000.0"),
         ("gpt_neox", {"rotary_pct": 0.3, "rope_parameters": {"partial_rotary_factor": 0.5}},
          "rotary_pct is 0.3, and 0.5 in rope_parameters, expected one value"),
@@ -133,7 +137,8 @@ def test_deepseek_settings():
     ],
 )  # fmt: skip
 def test_settings_of_other_families(kind, settings, named):
-    known = {key: x for key, x in LLAMA.items() if key in FAMILIES[kind].settings}
+    table = FAMILIES[kind].outer or FAMILIES[kind].settings
+    known = {key: x for key, x in LLAMA.items() if key in table}
     others = {"gpt2": ["hidden_size", "num_hidden_layers", "num_attention_heads"],
               "falcon": ["intermediate_size"], "olmo3": ["rope_theta"],
               "gpt_neox": ["rope_theta"]}  # fmt: skip
