@@ -12,7 +12,7 @@ import torch
 
 from llmlib.decoder import Decoder
 from llmlib.pretrained import open_model, smollm2
-from llmlib.tokenization import ByteLevelBPETokenizer
+from llmlib.tokenization import AnyTokenizer
 
 VARIABLE = "LLMLIB_MODEL"
 SMOLLM2 = "SmolLM2-135M-Instruct"
@@ -20,7 +20,7 @@ SMOLLM2 = "SmolLM2-135M-Instruct"
 
 def real_model(
     dtype: torch.dtype | str = torch.float32,
-) -> tuple[Decoder, ByteLevelBPETokenizer]:
+) -> tuple[Decoder, AnyTokenizer]:
     """The model and its tokenizer: SmolLM2's, or the reader's.
 
     Raises:

@@ -16,13 +16,13 @@ from llmlib.pretrained.gguf_settings import model_settings, rope_scaling
 from llmlib.pretrained.names import rules_of
 from llmlib.pretrained.rope_settings import reach
 from llmlib.pretrained.settings import Settings
-from llmlib.tokenization import ByteLevelBPETokenizer
+from llmlib.tokenization import AnyTokenizer, gguf_tokenizer
 
 FACTORS = "rope_freqs.weight"
 """Llama 3's scaling, worked out: what each pair's frequency is divided by."""
 
 
-def smollm2(dtype: torch.dtype | str = torch.float32) -> tuple[Decoder, ByteLevelBPETokenizer]:
+def smollm2(dtype: torch.dtype | str = torch.float32) -> tuple[Decoder, AnyTokenizer]:
     """SmolLM2-135M-Instruct and its tokenizer: 134,515,008 weights, 30 layers, Apache-2.0.
 
     Raises:
@@ -35,24 +35,24 @@ def smollm2(dtype: torch.dtype | str = torch.float32) -> tuple[Decoder, ByteLeve
 
 def load_gguf(
     path: str | Path, dtype: torch.dtype | str = torch.float32
-) -> tuple[Decoder, ByteLevelBPETokenizer]:
+) -> tuple[Decoder, AnyTokenizer]:
     """The model and the tokenizer of a GGUF file.
 
     Args:
-        path: the file; architectures llama (Mistral too), qwen2, qwen3; numbers in F32, F16, Q8_0,
-            Q4_0 or Q4_1.
+        path: the file, or any of the files of one model; numbers in F32, F16, BF16, Q8_0, Q4_0 to
+            Q5_1, or Q2_K to Q6_K.
         dtype: type of the weights in memory, whatever the file holds, or its name: float64,
             float32, float16, bfloat16.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not GGUF, cut off or damaged, one of several files of a model, an architecture,
+        ValueError: not GGUF, cut off or damaged, one of several files missing, an architecture,
             setting, storage type or tokenizer that is not known, a setting that the models here do
             not have, tensors that are missing, left over or of another shape, another dtype.
     """
     file = GGUFFile(path)
     model = gguf_model(file, dtype)
-    return model, ByteLevelBPETokenizer.from_gguf_metadata(file.settings, file.path)
+    return model, gguf_tokenizer(file.settings, file.path)
 
 
 def gguf_model(file: GGUFFile, dtype: torch.dtype | str = torch.float32) -> Decoder:

@@ -7,12 +7,12 @@ import torch
 from llmlib.decoder import Decoder
 from llmlib.pretrained.gguf_models import load_gguf
 from llmlib.pretrained.huggingface import load
-from llmlib.tokenization import ByteLevelBPETokenizer
+from llmlib.tokenization import AnyTokenizer, open_tokenizer
 
 
 def open_model(
     path: str | Path, dtype: torch.dtype | str = torch.float32
-) -> tuple[Decoder, ByteLevelBPETokenizer]:
+) -> tuple[Decoder, AnyTokenizer]:
     """The model and the tokenizer of a Hugging Face folder or of a GGUF file.
 
     Args:
@@ -42,12 +42,12 @@ def open_model(
     return load_gguf(path, dtype)
 
 
-def load_tokenizer(folder: str | Path) -> ByteLevelBPETokenizer:
+def load_tokenizer(folder: str | Path) -> AnyTokenizer:
     """The tokenizer of a Hugging Face folder, with the template of its conversations.
 
     Args:
-        folder: holds tokenizer.json, and beside it, where there are such, tokenizer_config.json
-            and chat_template.jinja.
+        folder: holds tokenizer.json, or older files of a vocabulary, and beside it, where there are
+            such, tokenizer_config.json and chat_template.jinja.
 
     Raises:
         FileNotFoundError: the folder or its tokenizer.json is not there.
@@ -59,8 +59,4 @@ def load_tokenizer(folder: str | Path) -> ByteLevelBPETokenizer:
         raise (ValueError if folder.exists() else FileNotFoundError)(
             f"{folder} {problem}: expected a folder with tokenizer.json"
         )
-    if not (folder / "tokenizer.json").exists():
-        others = sorted(file.name for file in folder.iterdir() if "token" in file.name)
-        beside = f", but {', '.join(others)}" if others else ""
-        raise FileNotFoundError(f"{folder} has no tokenizer.json{beside}: expected that file")
-    return ByteLevelBPETokenizer.from_tokenizer_json(folder)
+    return open_tokenizer(folder)
