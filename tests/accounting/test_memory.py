@@ -155,10 +155,11 @@ def mixed(window: int) -> arch.ModelConfig:
 @pytest.mark.parametrize("window", [4, 64])
 def test_a_mixed_stack_rolls_where_it_has_windows(window: int) -> None:
     config = mixed(window)
+    cache = filled(config, Decoder(config).new_cache())
     expected = 4 * BATCH * 2 * 8 * (2 * 2 * min(SEQ, window) + 3 * SEQ)
-    assert kv_cache_bytes(config, BATCH, SEQ, torch.float32) == expected
+    assert cache.n_bytes == kv_cache_bytes(config, BATCH, SEQ, torch.float32) == expected
     everything = kv_cache_bytes(config, BATCH, SEQ, torch.float32, rolling=False)
-    assert everything == 4 * BATCH * 2 * 8 * (2 * 2 + 3) * SEQ
+    assert everything == filled(config, KVCache()).n_bytes == 4 * BATCH * 2 * 8 * 7 * SEQ
 
 
 @pytest.mark.parametrize(
