@@ -1,4 +1,4 @@
-"""The number behind each letter of a model in letters, found without the code that puts them in."""
+"""The number for each letter of a model in letters, found without the code that puts them in."""
 
 from collections.abc import Iterator
 from typing import Any

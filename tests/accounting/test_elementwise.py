@@ -161,7 +161,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_step_by_hand(name: str) -> None:
-    """One token behind nine others."""
+    """One token after nine others."""
     assert dict(elementwise_operations(card(name).config, 1, 1, past=9)) == BY_HAND[name]
 
 

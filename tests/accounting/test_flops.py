@@ -128,7 +128,7 @@ def order_of(c: arch.ModelConfig, seq: int) -> Any:
 
 @every_setting
 @for_each(("batch", "past", "seq"), [(1, 9, 1), (2, 12, 1), (2, 7, 5)])
-def test_behind_a_cache(changes: dict[str, Any], batch: int, past: int, seq: int) -> None:
+def test_after_a_cache(changes: dict[str, Any], batch: int, past: int, seq: int) -> None:
     c = config(**changes)
     model, x = built(c).eval(), ids(batch, past + seq)
     cache = LatentKVCache() if isinstance(c.block.mixer, arch.Latent) else KVCache()

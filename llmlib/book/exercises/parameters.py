@@ -170,7 +170,7 @@ EXERCISES: list[Exercise] = [
         level="medium",
         hint=(
             "A block has 2 d H d<sub>head</sub> + 2 d G d<sub>head</sub> in matrices of attention, "
-            "(H + 2G) d<sub>head</sub> in biases, 3 d d<sub>ff</sub> behind it and 2d in norms."
+            "(H + 2G) d<sub>head</sub> in biases, 3 d d<sub>ff</sub> after it and 2d in norms."
         ),
         solution=(
             "Attention: 2 · 896 · 896 + 2 · 896 · 128 = 1,835,008, and 896 + 2 · 128 = 1,152 in "
