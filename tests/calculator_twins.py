@@ -8,10 +8,11 @@ that the page computes, by name. No formula with letters is used here.
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+import llmlib.architecture as arch
 from llmlib.accounting import (
     CHIPS,
     Breakdown,
@@ -24,7 +25,6 @@ from llmlib.accounting import (
     weight_bytes,
 )
 from llmlib.book.calculators.shared import sixteen_bits
-from llmlib.model_cards import ModelConfig
 
 Numbers = Mapping[str, Any]
 
@@ -40,26 +40,27 @@ class Input:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def config_of(numbers: Numbers, **fixed: Any) -> ModelConfig:
-    """A configuration with the sizes that the letters stand for."""
-    fields: dict[str, Any] = {
-        "vocab_size": numbers["V"],
-        "dim": numbers["d"],
-        "n_layers": numbers["L"],
-        "n_heads": numbers["H"],
-        "n_kv_heads": numbers["G"],
-        "head_dim": numbers["d_head"],
-        "ffn_dim": numbers["d_ff"],
-        "gated": bool(numbers["gated"]),
-        "context": 1,
-        "norm": "rms",
-        "norm_position": "pre",
-        "activation": "swish",
-        "bias": False,
-        "position": "rope",
-        "tied": False,
-    }
-    return ModelConfig(**(fields | fixed))
+def config_of(
+    numbers: Numbers, *, tied: bool = False, context: int = 1, learned: bool = False,
+    qk_norm: bool = False, block: arch.Block | None = None,
+) -> arch.ModelConfig:  # fmt: skip
+    """A model with the sizes that the letters stand for; `block` says the rest of its blocks."""
+    made = block or arch.Block(arch.Attention(1, 1, 1, arch.Rope()), arch.FeedForward(1))
+    sizes = {"n_heads": numbers["H"], "n_kv_heads": numbers["G"], "head_dim": numbers["d_head"]}
+    attention = replace(made.mixer, **sizes, qk_norm=arch.RMS if qk_norm else None)
+    width = {"ffn_dim": numbers["d_ff"], "gated": bool(numbers["gated"])}
+    made = replace(
+        made,
+        mixer=attention,
+        feed_forward=replace(made.feed_forward, **width),  # type: ignore
+    )
+    stack = arch.Stack(
+        (arch.repeat(numbers["L"], made),),
+        made.norm if numbers.get("final_norm", 1) else None,
+        positions=arch.Learned(context) if learned else None,
+        first_norm=made.norm if numbers.get("embedding_norm", 0) else None,
+    )
+    return arch.ModelConfig(numbers["d"], numbers["V"], context, stack, tied=tied)
 
 
 def _named(counts: Breakdown, names: list[str], prefix: str = "") -> dict[str, Any]:
@@ -75,15 +76,21 @@ def part_names(spec: Mapping[str, Any], bar: int = 0) -> list[str]:
 
 def parameter_twin(spec: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:
     """Every value of the parameter calculator."""
-    switches = ("tied", "qkv_bias", "out_bias", "ffn_bias", "norm_bias", "qk_norm")
+    on = {name: bool(numbers[name]) for name in ("qkv_bias", "out_bias", "ffn_bias", "norm_bias")}
+    block = arch.Block(
+        arch.Attention(1, 1, 1, qkv_bias=on["qkv_bias"], out_bias=on["out_bias"]),
+        arch.FeedForward(1, bias=on["ffn_bias"]),
+        arch.Norm("layer", bias=on["norm_bias"]),
+        norms="sandwich" if numbers["norms"] == 4 else "pre",
+        order="parallel, one norm" if numbers["norms"] == 1 else "in turn",
+    )
     config = config_of(
         numbers,
+        block=block,
+        tied=bool(numbers["tied"]),
         context=numbers["n_ctx"],
-        position="learned" if numbers["learned"] else "rope",
-        norm_position="pre" if numbers["final_norm"] else "post",
-        embedding_norm=bool(numbers["embedding_norm"]),
-        norms_per_block=numbers["norms"],
-        **{name: bool(numbers[name]) for name in switches},
+        learned=bool(numbers["learned"]),
+        qk_norm=bool(numbers["qk_norm"]),
     )
     counts = parameters(config)
     tables = sum(counts.get(name, 0) for name in ("embedding", "positions", "head"))

@@ -33,16 +33,16 @@ def checkpoint_blocks(model: Decoder) -> None:
     for block in model.blocks:
         forward = block.forward
 
-        def again(x: torch.Tensor, forward: Any = forward, **seen: Any) -> torch.Tensor:
-            return checkpoint(forward, x, use_reentrant=False, **seen)
+        def again(*given: Any, forward: Any = forward) -> torch.Tensor:
+            return checkpoint(forward, *given, use_reentrant=False)
 
         block.forward = again
 
 
-def run(config: dict[str, Any], batch: int, seq: int, checkpointing: bool) -> None:
+def run(config: dict[str, Any], engine: Any, batch: int, seq: int, checkpointing: bool) -> None:
     """Two steps of the library's trainer: a tiny one, so that the optimizer has its state."""
     torch.manual_seed(0)
-    model = Decoder(DecoderConfig(**config))
+    model = Decoder(DecoderConfig(**config), engine=engine)
     if checkpointing:
         checkpoint_blocks(model)
     sizes = ((1, 2), (batch, seq))
@@ -54,7 +54,8 @@ def measure(case: dict[str, Any]) -> None:
     """Train a tiny model, so that what is loaded on demand is loaded, then the one asked for."""
     torch.set_num_threads(1)
     tiny = {"dim": 32, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "ffn_dim": 64}
-    run({**case["config"], **tiny, "vocab_size": 64}, 2, 16, case["checkpointing"])
+    small = {**case["config"], **tiny, "vocab_size": 64}
+    run(small, case["engine"], 2, 16, case["checkpointing"])
     gc.collect()
     before = resident("VmRSS")
     run(**case)

@@ -41,7 +41,8 @@ def activation_bytes(
     a layer keeps, in bytes:
 
         norms         two of (W + w) d + W for RMSNorm: what it reads and the normalized row;
-                      LayerNorm 2 W d + W: the centered row and the normalized one
+                      LayerNorm 2 W d + W: the centered row and the normalized one;
+                      a gain of 1 + weight 2 W d + W too, and once W d, the gain
         attention     w d, the input of the three projections; w d_head (H + 2 G) queries, keys and
                       values; w H d_head twice, the average and its copy with the heads side by side
                       for the output projection; W H of log-sum-exps
@@ -96,11 +97,12 @@ def outside_bytes(
     before = {
         "embedding.tokens": INDEX * tokens,
         "embedding.positions": _position_bytes(stack, seq, size, attention),
-        "embedding_norm": _stream_norm(stack.first_norm, config.dim, tokens, size),
+        "embedding_norm": norm_bytes(stack.first_norm, config.dim, tokens, size),
     }
     return before, {
-        "final_norm": _stream_norm(stack.last_norm, config.dim, tokens, size),
+        "final_norm": norm_bytes(stack.last_norm, config.dim, tokens, size),
         "head.input": tokens * config.dim * size,
+        "head.cap": int(config.softcap is not None) * tokens * config.vocab_size * size,
         "loss.log_softmax": tokens * config.vocab_size * largest(size, SINGLE),
         "loss.targets": INDEX * tokens,
     }
@@ -127,7 +129,10 @@ def _turned(mixer: Known) -> Count:
 def block_bytes(
     block: arch.Block, dim: Count, batch: Count, seq: Count, dtype: Bytes, attention: AttentionKind
 ) -> Breakdown:
-    """What one block keeps. Wherever the norms stand, as many inputs of products are kept."""
+    """What one block keeps. Wherever the norms stand, as many inputs of products are kept.
+
+    Two RMSNorms side by side keep what they read once in float32; here it is counted twice.
+    """
     tokens, size = batch * seq, number_bytes(dtype)
     mixer, part = known_parts(block)
     counts = {
@@ -150,20 +155,15 @@ def block_bytes(
     return Breakdown(counts | _feed_forward(part, tokens * part.ffn_dim, size))
 
 
-def norm_bytes(norm: arch.Norm, dim: Count, tokens: Count, size: Count) -> Count:
-    """One norm over the stream: what it reads, 1 / sigma, and what the gain multiplies."""
-    wide = largest(size, SINGLE)
-    # LayerNorm multiplies with its gain before it rounds, RMSNorm after.
-    return _rms_norm(tokens, dim, size) + int(norm.kind == "layer") * (wide - size) * tokens * dim
-
-
-def _stream_norm(norm: arch.Norm | None, dim: Count, tokens: Count, size: Count) -> Count:
-    return 0 if norm is None else norm_bytes(norm, dim, tokens, size)
-
-
-def _rms_norm(rows: Count, width: Count, size: Count) -> Count:
-    wide = largest(size, SINGLE)
-    return rows * (width * (wide + size) + wide)
+def norm_bytes(norm: arch.Norm | None, width: Count, rows: Count, size: Count) -> Count:
+    """One norm: what it reads, 1 / sigma of each row, and what the gain multiplies."""
+    if norm is None:
+        return 0
+    wide, added = largest(size, SINGLE), int(norm.gain == "1 + weight")
+    # LayerNorm multiplies with its gain before it rounds, and 1 + weight is a float32; RMSNorm's
+    # own gain multiplies after.
+    late = int(norm.kind == "layer" or added) * (wide - size)
+    return rows * (width * (wide + size) + wide) + late * rows * width + added * SINGLE * width
 
 
 # --- attention --------------------------------------------------------------------------------
@@ -177,20 +177,24 @@ def _widths(mixer: Known) -> tuple[Count, Count, Count]:
 
 
 def _head_norms(a: arch.Attention, tokens: Count, size: Count) -> dict[str, Count]:
-    """RMSNorm over each head's query and key."""
-    rows = tokens * (a.n_heads + a.n_kv_heads)
-    normed = 0 if a.qk_norm is None else _rms_norm(rows, a.head_dim, size)
-    return {"attention.head_norms": normed}
+    """Norms over each head's query and key, or over all heads."""
+
+    def normed(heads: Count) -> Count:
+        if a.qk_norm_over == "head":
+            return norm_bytes(a.qk_norm, a.head_dim, tokens * heads, size)
+        return norm_bytes(a.qk_norm, heads * a.head_dim, tokens, size)
+
+    return {"attention.head_norms": normed(a.n_heads) + normed(a.n_kv_heads)}
 
 
 def _latents(z: arch.Latent, tokens: Count, size: Count) -> dict[str, Count]:
     """Of latent attention: its norms, and the inputs of the products that expand again."""
     down = 0
     if z.query_rank is not None:
-        down = _rms_norm(tokens, z.query_rank, size) + tokens * z.query_rank * size
+        down = norm_bytes(z.norm, z.query_rank, tokens, size) + tokens * z.query_rank * size
     return {
         "attention.query_down": down,
-        "attention.latent_norm": _rms_norm(tokens, z.kv_rank, size),
+        "attention.latent_norm": norm_bytes(z.norm, z.kv_rank, tokens, size),
         "attention.rows": tokens * (z.kv_rank + z.rope_dim) * size,
     }
 

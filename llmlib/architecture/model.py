@@ -63,7 +63,7 @@ class Stack(Described):
     last_norm: Norm | None = RMS
     causal: bool = True
     positions: Learned | Sinusoidal | Buckets | None = None  # RoPE and ALiBi are the mixers'
-    first_norm: Norm | None = None  # behind the embedding
+    first_norm: Norm | None = None  # after the embedding
 
     def check(self) -> None:
         if not self.runs or not all(isinstance(run, Run) for run in self.runs):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
+import llmlib.architecture as arch
 from llmlib.accounting import (
     LETTERS,
     activation_bytes,
@@ -18,15 +19,15 @@ from llmlib.accounting import (
     in_letters,
     parameters,
 )
-from llmlib.attention import LatentSizes
 from llmlib.decoder import Decoder, DecoderConfig
-from llmlib.model_cards import Experts, card, like
+from llmlib.model_cards import card
 from llmlib.training import next_token_loss
+from tests.accounting.numbers import numbers_of
 from tests.folding import for_each
 from tests.training_peak import checkpoint_blocks
 
 GPT: dict[str, Any] = {"norm": "layer", "gated": False, "bias": True, "position": "learned"}
-LATENT = LatentSizes(kv_rank=14, rope_dim=4, plain_dim=6, value_dim=5)
+LATENT = arch.Latent(6, kv_rank=14, rope_dim=4, plain_dim=6, value_dim=5)
 SETTINGS: dict[str, dict[str, Any]] = {
     "llama": {"n_kv_heads": 3},
     "llama, untied, interleaved": {"tied": False, "rope_layout": "interleaved"},
@@ -50,7 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 KINDS = {"flash": "auto", "reference": "reference"}
 
 
-def config(**changes: Any) -> DecoderConfig:
+def config(**changes: Any) -> arch.ModelConfig:
     """Sizes of which no two are equal, so that mixed-up letters show."""
     sizes = {"vocab_size": 97, "dim": 48, "n_layers": 3, "n_heads": 6, "ffn_dim": 40}
     return DecoderConfig(**{**sizes, "context": 64, **changes})
@@ -81,9 +82,39 @@ def kept(model: Decoder, batch: int, seq: int) -> int:
 @for_each("kind", KINDS)
 @for_each("changes", SETTINGS.values(), ids=SETTINGS)
 def test_to_the_byte(changes: dict[str, Any], kind: Any, dtype: torch.dtype) -> None:
-    model = Decoder(config(**changes, attention_engine=KINDS[kind])).to(dtype)
+    model = Decoder(config(**changes), engine=KINDS[kind]).to(dtype)
     expected = activation_bytes(model.config, 3, 11, dtype, attention=kind)
     assert kept(model, 3, 11) == expected.total
+
+
+NEAR = arch.changed(config(n_kv_heads=3).block, arch.Attention, window=4, rope=arch.Rope(5.0))
+RUNS = (arch.repeat(2, arch.repeat(2, NEAR), config(n_kv_heads=3).block),)
+GAIN = arch.Norm(gain="1 + weight")
+OTHERS: dict[str, arch.ModelConfig] = {
+    name: arch.changed(config(n_kv_heads=3), kind, **changes)
+    for name, (kind, changes) in {
+        "sandwich, 1 + weight": (arch.Block, {"norms": "sandwich", "norm": GAIN}),
+        "output norms": (arch.Block, {"norms": "output"}),
+        "norms over all heads": (arch.Attention, {"qk_norm": GAIN, "qk_norm_over": "all heads"}),
+        "LayerNorm of heads": (arch.Attention, {"qk_norm": arch.LAYER}),
+        "parallel": (arch.Block, {"order": "parallel", "norm": arch.LAYER}),
+        "parallel, one norm": (arch.Block, {"order": "parallel, one norm"}),
+        "wide values": (arch.Attention, {"value_dim": 12}),
+        "partial RoPE": (arch.Attention, {"rope": arch.Rope(share=0.5)}),
+        "first norm left out": (arch.Block, {"first_norm": False}),
+        "capped and scaled": (arch.ModelConfig, {"softcap": 30.0, "embedding_scale": 3.0}),
+        "residuals scaled": (arch.Block, {"residual_scale": 0.5}),
+        "mixed": (arch.ModelConfig, {"stack": arch.Stack(RUNS)}),
+    }.items()
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@for_each("kind", KINDS)
+@for_each("c", OTHERS.values(), ids=OTHERS)
+def test_other_descriptions_to_the_byte(c: arch.ModelConfig, kind: Any, dtype: torch.dtype) -> None:
+    model = Decoder(c, engine=KINDS[kind]).to(dtype)
+    assert kept(model, 3, 11) == activation_bytes(c, 3, 11, dtype, attention=kind).total
 
 
 @given(
@@ -98,7 +129,7 @@ def test_any_sizes(
 ) -> None:  # fmt: skip
     sizes: dict[str, Any] = {"n_layers": n_layers, "n_heads": 4, "n_kv_heads": groups, "dim": 32}
     choices: dict[str, Any] = {"ffn_dim": ffn_dim, "gated": gated, "norm": norm}
-    model = Decoder(config(**sizes, **choices, attention_engine=KINDS[kind]))
+    model = Decoder(config(**sizes, **choices), engine=KINDS[kind])
     assert kept(model, batch, seq) == activation_bytes(model.config, batch, seq,
                                                        attention=kind).total  # fmt: skip
 
@@ -107,7 +138,7 @@ def test_any_sizes(
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_text_alone(name: str, kind: Any) -> None:
     """A few copies of values are views then: up to 5% less, never more."""
-    model = Decoder(config(**SETTINGS[name], attention_engine=KINDS[kind]))
+    model = Decoder(config(**SETTINGS[name]), engine=KINDS[kind])
     expected = activation_bytes(model.config, 1, 24, attention=kind).total
     assert 0.95 * expected <= kept(model, 1, 24) <= expected
 
@@ -117,7 +148,7 @@ def test_one_text_alone(name: str, kind: Any) -> None:
 @for_each("name", ["llama", "gpt-2", "gpt-1", "bloom", "qwen3", "latent"])
 def test_checkpointed_blocks(name: str, kind: Any, dtype: torch.dtype) -> None:
     """What positions make for all layers goes to each block by name, where no hook sees it."""
-    model = Decoder(config(**SETTINGS[name], attention_engine=KINDS[kind])).to(dtype)
+    model = Decoder(config(**SETTINGS[name]), engine=KINDS[kind]).to(dtype)
     checkpoint_blocks(model)
     expected = activation_bytes(model.config, 3, 11, dtype, attention=kind, checkpointing=True)
     tables = expected.get("embedding.positions", 0) if model.positions is None else 0
@@ -142,9 +173,8 @@ def test_a_checkpoint_is_one_input() -> None:
 def test_letters_give_the_formula(name: str, kind: Any) -> None:
     exact = card(name).config
     formula = activation_bytes(in_letters(exact), LETTERS["batch"], LETTERS["seq"], attention=kind)
-    values = {x: getattr(exact, field, None) for field, x in LETTERS.items()}
-    values |= {LETTERS["batch"]: 4, LETTERS["seq"]: 1024}
-    numbers = {x: sympy.Integer(n) for x, n in values.items() if n is not None}
+    given = {LETTERS["batch"]: sympy.Integer(4), LETTERS["seq"]: sympy.Integer(1024)}
+    numbers = numbers_of(exact) | given
     expected = activation_bytes(exact, 4, 1024, attention=kind)
     assert {name: x.xreplace(numbers) for name, x in formula.items()} == dict(expected)
 
@@ -202,8 +232,10 @@ def test_models_that_are_not_counted() -> None:
     plain = card("LLaMA-7B").config
     refused = {
         "family": card("BERT-base").config,
-        "experts": like(plain, experts=Experts(8, 2, 64)),
-        "activation": like(plain, activation="square"),
+        "experts": card("Mixtral-8x7B-v0.1").config,
+        "mixer": arch.changed(plain, arch.Block, mixer=arch.GatedDelta(2, 4, 8, 8)),
+        "sinks": arch.changed(plain, arch.Attention, sinks=True),
+        "activation": arch.changed(plain, arch.FeedForward, activation="relu_squared"),
     }
     for named, one in refused.items():
         with pytest.raises(ValueError, match=named):

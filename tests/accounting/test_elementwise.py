@@ -1,6 +1,5 @@
 """Element-wise operations: counted kernel by kernel, number by number, and in letters."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +9,15 @@ import sympy
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import llmlib.architecture as arch
 from llmlib.accounting import LETTERS, elementwise_operations, forward_flops, in_letters
 from llmlib.accounting.elementwise import PER_ACTIVATION, PER_SCORE, PER_TURN
 from llmlib.activations import activation_function
 from llmlib.model_cards import card
+from llmlib.model_cards.gpt import gpt
+from llmlib.model_cards.llama import llama
 from llmlib.normalization import layer_norm, rms_norm
+from tests.accounting.numbers import numbers_of
 
 
 class Kernels(TorchDispatchMode):
@@ -32,15 +35,13 @@ class Kernels(TorchDispatchMode):
 def test_norms_are_counted_on_the_library() -> None:
     x = torch.randn(5, 1000, dtype=torch.float64)
     one, zero = torch.ones(1000).double(), torch.zeros(1000).double()
-    sizes = {"dim": 1000, "n_layers": 1, "n_heads": 1, "n_kv_heads": 1, "head_dim": 1000}
-    for name, run in (
-        ("GPT-2", lambda: layer_norm(x, one, zero)),
-        ("LLaMA-7B", lambda: rms_norm(x, one)),
+    for c, run in (
+        (gpt(1000, 1, 1), lambda: layer_norm(x, one, zero)),
+        (llama(1000, 1, 1, 100), lambda: rms_norm(x, one)),
     ):
         with Kernels() as found:
             run()
-        c = dataclasses.replace(card(name).config, **sizes)
-        # Two norms in the block and one behind it; eps and the root are one for each token.
+        # Two norms in the block and one after it; eps and the root are one for each token.
         assert found.operations == pytest.approx(
             elementwise_operations(c, 5, 1)["norms"] / 3, rel=0.01
         )
@@ -88,7 +89,19 @@ def gelu_tanh(x: Tally) -> Tally:
     return x * ((inner * math.sqrt(2 / math.pi)).apply(math.tanh) + 1) * 0.5
 
 
-WRITTEN_OUT = {"relu": relu, "swish": swish, "silu": swish, "gelu": gelu, "gelu_tanh": gelu_tanh}
+def relu_squared(x: Tally) -> Tally:
+    kept = relu(x)
+    return kept * kept
+
+
+WRITTEN_OUT = {
+    "relu": relu,
+    "relu_squared": relu_squared,
+    "swish": swish,
+    "silu": swish,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+}
 
 
 @pytest.mark.parametrize("name", PER_ACTIVATION)
@@ -97,7 +110,9 @@ def test_activations_are_counted_number_by_number(name: str) -> None:
     found = float(WRITTEN_OUT[name](Tally(0.7)))
     assert Tally.made == PER_ACTIVATION[name]
     x = torch.tensor(0.7, dtype=torch.float64)
-    assert found == pytest.approx(float(activation_function(name)(x)), abs=1e-12)
+    squared = name == "relu_squared"  # the square of one that the library has
+    expected = activation_function("relu")(x) ** 2 if squared else activation_function(name)(x)
+    assert found == pytest.approx(float(expected), abs=1e-12)
 
 
 def test_softmax_and_rotation_number_by_number() -> None:
@@ -146,7 +161,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_step_by_hand(name: str) -> None:
-    """One token behind nine others."""
+    """One token after nine others."""
     assert dict(elementwise_operations(card(name).config, 1, 1, past=9)) == BY_HAND[name]
 
 
@@ -158,8 +173,9 @@ def test_letters_give_the_numbers(name: str, pairs: Any) -> None:
     b, s, p = (LETTERS[x] for x in ("batch", "seq", "past"))
     past = 0 if c.family == "encoder" else 8  # of which no cache holds anything
     formula = elementwise_operations(letters, b, s, past=p if past else 0, pairs=pairs)
-    sizes = {x: getattr(c, x) for x in LETTERS if isinstance(getattr(c, x, None), int)}
-    given = {LETTERS[x]: size for x, size in {**sizes, "batch": 2, "seq": 33, "past": 8}.items()}
+    given = {LETTERS[x]: size for x, size in {"batch": 2, "seq": 33, "past": 8}.items()}
+    heads = c.block.mixer.n_kv_heads  # type: ignore[union-attr]
+    given |= numbers_of(c) | {LETTERS["n_kv_heads"]: heads}
     numbers = elementwise_operations(c, 2, 33, past=past, pairs=pairs)
     assert {kind: sympy.sympify(x).subs(given) for kind, x in formula.items()} == dict(numbers)
 
@@ -179,18 +195,32 @@ def test_hidden_pairs_need_no_softmax() -> None:
     assert every.total - every["softmax"] == visible.total - visible["softmax"]
 
 
+def test_each_kind_of_layer_is_counted_as_it_is() -> None:
+    """Three layers of four turn their queries and keys; a window sees fewer scores."""
+    c = card("SmolLM3-3B").config
+    assert elementwise_operations(c, 1, 1)["positions"] == 27 * (16 + 4) * 128 * PER_TURN
+    windowed = arch.changed(card("Gemma-2-27B").config, arch.Attention, softcap=None)
+    few = arch.changed(windowed, arch.Attention, window=5)
+    assert elementwise_operations(few, 1, 8, pairs="visible")["softmax"] == (
+        46 * 32 * PER_SCORE * (5 * (8 - 5) + 15)
+    )
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
-    ("name", "changes", "options", "named"),
+    ("config", "options", "named"),
     [
-        ("T5-small", {}, {}, "family"),
-        ("GPT-2", {"activation": "sigmoid"}, {}, "sigmoid"),
-        ("GPT-2", {}, {"batch": 0}, "batch"),
-        ("GPT-2", {}, {"past": -1}, "past"),
-        ("GPT-2", {}, {"pairs": "half"}, "'half'"),
+        (card("T5-small").config, {}, "family is 'encoder-decoder'"),
+        (card("DeepSeek-V2").config, {}, "mixer is Latent"),
+        (card("Mixtral-8x7B-v0.1").config, {}, "feed_forward is Experts"),
+        (card("gpt-oss-20b").config, {}, "sinks is True"),
+        (card("Gemma-2-2B").config, {}, "softcap is 50.0"),
+        (arch.changed(card("GPT-2").config, arch.FeedForward, activation="sigmoid"), {}, "sigmoid"),
+        (card("GPT-2").config, {"batch": 0}, "batch"),
+        (card("GPT-2").config, {"past": -1}, "past"),
+        (card("GPT-2").config, {"pairs": "half"}, "'half'"),
     ],
 )
-def test_bad_input(name: str, changes: dict[str, Any], options: dict[str, Any], named: str) -> None:
-    c = dataclasses.replace(card(name).config, **changes)
+def test_bad_input(config: arch.ModelConfig, options: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        elementwise_operations(c, **{"batch": 1, "seq": 8, **options})
+        elementwise_operations(config, **{"batch": 1, "seq": 8, **options})

@@ -1,5 +1,6 @@
 """Bytes of llmlib.accounting, held against filled caches, built weights and training runs."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import sympy
 import torch
 
+import llmlib.architecture as arch
 from llmlib.accounting import (
     LETTERS,
     in_letters,
@@ -22,7 +24,7 @@ from llmlib.accounting import (
     training_moments,
     weight_bytes,
 )
-from llmlib.attention import Attention, LatentSizes
+from llmlib.attention import Attention
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.kv_cache import (
     FixedKVCache,
@@ -31,22 +33,23 @@ from llmlib.kv_cache import (
     QuantizedKVCache,
     RollingKVCache,
 )
-from llmlib.model_cards import MILESTONES, ModelConfig, card
+from llmlib.model_cards import MILESTONES, card
+from tests.accounting.numbers import numbers_of
 from tests.training_peak import ENVIRONMENT
 
 HERE = Path(__file__).resolve().parent.parent
 BATCH, PROMPT, SEQ = 3, 9, 11  # tokens: a prompt, then one by one
 GROUPS = {"multi-head": 6, "grouped": 3, "multi-query": 1}
-LATENT = LatentSizes(kv_rank=14, rope_dim=4, plain_dim=6, value_dim=5)
+LATENT = arch.Latent(6, kv_rank=14, rope_dim=4, plain_dim=6, value_dim=5)
 
 
-def small(**changes: Any) -> DecoderConfig:
+def small(**changes: Any) -> arch.ModelConfig:
     """Sizes of which no two are equal."""
     sizes = {"vocab_size": 97, "dim": 48, "n_layers": 2, "n_heads": 6, "ffn_dim": 40}
     return DecoderConfig(**{**sizes, "context": 64, **changes})
 
 
-def filled(config: DecoderConfig, cache: KVCache, dtype: torch.dtype = torch.float32) -> KVCache:
+def filled(config: arch.ModelConfig, cache: KVCache, dtype: torch.dtype = torch.float32) -> KVCache:
     """The cache after a prompt and a few tokens."""
     model, ids = Decoder(config).to(dtype), torch.randint(0, 97, (BATCH, SEQ))
     with torch.no_grad():
@@ -87,8 +90,8 @@ def test_a_rolling_cache_holds_the_window(window: int) -> None:
     assert cache.n_bytes == kv_cache_bytes(config, BATCH, held, torch.float32)
 
 
-@pytest.mark.parametrize("latent", [LATENT, LatentSizes(8, 2, 4, 3, query_rank=5)])
-def test_latents(latent: LatentSizes) -> None:
+@pytest.mark.parametrize("latent", [LATENT, arch.Latent(6, 8, 2, 4, 3, query_rank=5)])
+def test_latents(latent: arch.Latent) -> None:
     config = small(latent=latent)
     cache = filled(config, LatentKVCache(SEQ))
     assert cache.n_bytes == kv_cache_bytes(config, BATCH, SEQ, torch.float32)
@@ -106,7 +109,7 @@ def test_quantized_caches_have_scales(changes: dict[str, Any]) -> None:
 def test_an_encoder_decoder_has_two() -> None:
     """One attention of each kind is a layer's: `config` has two of them."""
     config = card("T5-small").config
-    width, heads = config.dim, config.n_heads
+    width, heads = config.dim, config.block.mixer.n_heads
     target, source = torch.randn(BATCH, SEQ, width), torch.randn(BATCH, 7, width)
     own, cross = Attention(width, heads, causal=True), Attention(width, heads)
     cache = KVCache()
@@ -133,9 +136,59 @@ def test_a_cache_in_letters() -> None:
     assert sympy.expand(kv_cache_bytes(config, b, s, w) - 2 * b * L * G * d_head * s * w) == 0
     rolled = kv_cache_bytes(config, b, s, w, rolling=True)
     assert sympy.expand(rolled - 2 * b * L * G * d_head * sympy.Min(s, W) * w) == 0
-    latent = in_letters(ModelConfig(**{**vars(card("GPT-2").config), "latent": LATENT}))
+    latent = in_letters(small(latent=LATENT))
     row = LETTERS["kv_rank"] + LETTERS["rope_dim"]
     assert sympy.expand(kv_cache_bytes(latent, b, s, w) - b * L * row * s * w) == 0
+
+
+# --- mixed stacks -----------------------------------------------------------------------------
+
+
+def mixed(window: int) -> arch.ModelConfig:
+    """Two windows and a layer that sees all, whose heads are of another width."""
+    config = small(n_kv_heads=2)
+    near = arch.changed(config.block, arch.Attention, window=window)
+    far = arch.changed(config.block, arch.Attention, n_kv_heads=3)
+    return dataclasses.replace(config, stack=arch.Stack((arch.repeat(1, near, near, far),)))
+
+
+@pytest.mark.parametrize("window", [4, 64])
+def test_a_mixed_stack_rolls_where_it_has_windows(window: int) -> None:
+    config = mixed(window)
+    cache = filled(config, Decoder(config).new_cache())
+    expected = 4 * BATCH * 2 * 8 * (2 * 2 * min(SEQ, window) + 3 * SEQ)
+    assert cache.n_bytes == kv_cache_bytes(config, BATCH, SEQ, torch.float32) == expected
+    everything = kv_cache_bytes(config, BATCH, SEQ, torch.float32, rolling=False)
+    assert everything == filled(config, KVCache()).n_bytes == 4 * BATCH * 2 * 8 * 7 * SEQ
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "later"),
+    [("Gemma-3-27B", 62, 10), ("gpt-oss-120b", 36, 18), ("OLMo-3-7B", 32, 8)],
+)
+def test_only_layers_that_see_all_grow_beyond_the_window(name: str, first: int, later: int) -> None:
+    """Gemma 3 27B: 496 KiB a token at first, and 80 KiB beyond the window."""
+    config = card(name).config
+    attention = arch.layers(config.stack.runs)[0].mixer
+    assert isinstance(attention, arch.Attention)
+    row = 2 * attention.n_kv_heads * attention.head_dim * 2
+    window = attention.window or 0
+
+    def grows(seq: int) -> int:
+        return kv_cache_bytes(config, 1, seq + 1) - kv_cache_bytes(config, 1, seq)
+
+    assert (grows(1), grows(window - 1), grows(window)) == (first * row, first * row, later * row)
+    if name == "Gemma-3-27B":
+        assert (grows(1), grows(window)) == (496 * 1024, 80 * 1024)
+
+
+def test_a_state_is_as_large_after_one_token_as_after_many() -> None:
+    """36 layers keep 32 matrices of 128 by 128 and three inputs of a convolution."""
+    config = card("Qwen3-Next-80B-A3B").config
+    state = 36 * (32 * 128 * 128 + 3 * (2 * 16 * 128 + 32 * 128))
+    for seq in (1, 1000):
+        expected = 2 * (state + 12 * 2 * 2 * 256 * seq)
+        assert kv_cache_bytes(config, 1, seq) == expected
 
 
 # --- weights ----------------------------------------------------------------------------------
@@ -171,8 +224,9 @@ CASES: dict[str, tuple[dict[str, Any], int, int, str, bool, str]] = {
 def told(name: str) -> dict[str, Any]:
     """What the process that is measured has to know of a case."""
     sizes, batch, seq, attention, checkpointing, _ = CASES[name]
-    config = {**sizes, "attention_engine": "auto" if attention == "flash" else attention}
-    return {"config": config, "batch": batch, "seq": seq, "checkpointing": checkpointing}
+    engine = "auto" if attention == "flash" else attention
+    return {"config": sizes, "engine": engine, "batch": batch, "seq": seq,
+            "checkpointing": checkpointing}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -241,12 +295,10 @@ def test_a_step_in_letters(name: str, checkpointing: bool, attention: str) -> No
     options: dict[str, Any] = {"attention": attention, "checkpointing": checkpointing}
     formula = training_bytes(in_letters(config), LETTERS["batch"], LETTERS["seq"], **options)
     assert set(formula) == {"weights", "optimizer", "step"}
-    letters = {x: getattr(config, field, None) for field, x in LETTERS.items()}
     for batch, seq in ((1, 16), (4, 2048)):
-        values = letters | {LETTERS["batch"]: batch, LETTERS["seq"]: seq}
-        numbers = {x: sympy.Integer(n) for x, n in values.items() if n is not None}
+        given = {LETTERS["batch"]: sympy.Integer(batch), LETTERS["seq"]: sympy.Integer(seq)}
         expected = training_bytes(config, batch, seq, **options).total
-        assert formula.total.xreplace(numbers) == expected
+        assert formula.total.xreplace(numbers_of(config) | given) == expected
 
 
 # --- bad input --------------------------------------------------------------------------------
@@ -301,4 +353,7 @@ def test_models_without_a_cache_or_a_known_step() -> None:
         with pytest.raises(ValueError, match="family"):
             training_bytes(card(name).config, 1, 8)
     with pytest.raises(TypeError, match="dict"):
-        weight_bytes({"dim": 4})
+        weight_bytes({"dim": 4})  # type: ignore[arg-type]
+    state = card("Qwen3-Next-80B-A3B").config
+    with pytest.raises(ValueError, match="rolling is True, expected a configuration with a window"):
+        kv_cache_bytes(state, 1, 8, rolling=True)

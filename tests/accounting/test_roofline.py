@@ -1,5 +1,6 @@
 """What a step moves, and the roofline: against built models, filled caches and enumeration."""
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import sympy
 import torch
 
+import llmlib.architecture as arch
 from llmlib.accounting import (
     CHIPS,
     LETTERS,
@@ -24,17 +26,17 @@ from llmlib.accounting import (
     step_time,
     weight_bytes,
 )
-from llmlib.attention import LatentSizes
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.kv_cache import KVCache, LatentKVCache, RollingKVCache
-from llmlib.model_cards import Experts, card, like
+from llmlib.model_cards import card
+from tests.accounting.numbers import numbers_of
 
 BATCH, PAST = 3, 9
-LATENT = LatentSizes(kv_rank=14, rope_dim=4, plain_dim=6, value_dim=5)
+LATENT = arch.Latent(6, kv_rank=14, rope_dim=4, plain_dim=6, value_dim=5)
 GPT: dict[str, Any] = {"norm": "layer", "gated": False, "bias": True, "position": "learned"}
 
 
-def small(**changes: Any) -> DecoderConfig:
+def small(**changes: Any) -> arch.ModelConfig:
     """Sizes of which no two are equal."""
     sizes = {"vocab_size": 97, "dim": 48, "n_layers": 2, "n_heads": 6, "ffn_dim": 40}
     return DecoderConfig(**{**sizes, "context": 64, **changes})
@@ -62,8 +64,8 @@ def test_weights_are_read_once(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("tokens", [1, 2, 3])
 def test_experts_that_are_reached(tokens: int) -> None:
     """The expected number of distinct experts, by going through all choices of all tokens."""
-    experts = Experts(n_experts=5, n_active=2, ffn_dim=7, n_shared=1)
-    config = like(card("LLaMA-7B").config, experts=experts)
+    experts = arch.Experts(5, 2, arch.FeedForward(7), n_shared=1)
+    config = arch.changed(card("LLaMA-7B").config, arch.Block, feed_forward=experts)
     one = 3 * config.dim * 7 * config.n_layers
     choices = list(itertools.combinations(range(5), 2))
     draws = [len(set().union(*draw)) for draw in itertools.product(choices, repeat=tokens)]
@@ -119,7 +121,8 @@ def test_a_step_with_a_filled_cache(changes: dict[str, Any], cache: KVCache, new
     cache.reset()
     model = Decoder(small(**changes))
     ids = torch.randint(0, 97, (BATCH, PAST + new))
-    seen = min(PAST, model.config.window - 1) if model.config.window else PAST
+    window = getattr(model.config.block.mixer, "window", None)
+    seen = PAST if window is None else min(PAST, window - 1)
     with torch.no_grad():
         model(ids[:, :PAST], cache)
         assert len(cache.key_positions(new)) == seen + new
@@ -133,6 +136,27 @@ def test_a_step_with_a_filled_cache(changes: dict[str, Any], cache: KVCache, new
         assert moved["cache.written"] == cache.n_bytes - before
 
 
+def test_each_layer_reads_what_its_window_holds() -> None:
+    """A mixed stack: two windows read three tokens each, the layer that sees all reads nine."""
+    near = small(n_kv_heads=2, window=4).block
+    far = arch.changed(near, arch.Attention, window=None)
+    config = dataclasses.replace(small(), stack=arch.Stack((arch.repeat(1, near, near, far),)))
+    moved = moved_bytes(config, BATCH, 1, past=PAST, dtype=torch.float32)
+    row = 4 * 2 * 2 * 8
+    assert moved["cache.read"] == BATCH * row * (3 + 3 + PAST)
+    assert moved["cache.written"] == BATCH * row * 3
+
+
+def test_a_state_is_read_and_written_whole() -> None:
+    config = card("Qwen3-Next-80B-A3B").config
+    state = kv_cache_bytes(config, 1, 0)
+    first, later = (moved_bytes(config, 1, 1, past=past) for past in (0, 7))
+    row = kv_cache_bytes(config, 1, 1) - state
+    assert first.get("cache.read", 0) == 0
+    assert first["cache.written"] == later["cache.written"] == state + row
+    assert later["cache.read"] == state + 7 * row
+
+
 def test_a_cache_of_its_own_type() -> None:
     moved = moved_bytes(small(), 1, 1, past=8, dtype=torch.bfloat16, cache_dtype=torch.int8)
     assert moved["cache.read"] == kv_cache_bytes(small(), 1, 8, torch.int8)
@@ -144,12 +168,12 @@ def test_letters_give_the_formula() -> None:
     for name in ("GPT-2", "LLaMA-7B", "Mistral-7B-v0.1"):
         config = card(name).config
         formula = moved_bytes(in_letters(config), b, s, past=p)
-        values = {x: getattr(config, field, None) for field, x in LETTERS.items()}
-        values |= {b: 4, s: 2, p: 5000}
-        numbers = {x: sympy.Integer(n) for x, n in values.items() if n is not None}
+        given = {b: sympy.Integer(4), s: sympy.Integer(2), p: sympy.Integer(5000)}
+        numbers = numbers_of(config) | given
         assert formula.total.xreplace(numbers) == moved_bytes(config, 4, 2, past=5000).total
     E, k = LETTERS["n_experts"], LETTERS["n_active"]
-    sparse = in_letters(like(card("LLaMA-7B").config, experts=Experts(8, 2, 11008)))
+    experts = arch.Experts(8, 2, arch.FeedForward(11_008))
+    sparse = in_letters(arch.changed(card("LLaMA-7B").config, arch.Block, feed_forward=experts))
     reached = moved_bytes(sparse, b, s, dtype=1)["feed_forward"]
     d, d_ff, L = (LETTERS[x] for x in ("dim", "ffn_dim", "n_layers"))
     expected = L * d * E + 3 * L * d * d_ff * E * (1 - (1 - k / E) ** (b * s))
@@ -193,6 +217,8 @@ def test_a_prompt_computes_and_a_token_moves(name: str) -> None:
 def test_chips_of_the_book(root: Path) -> None:
     """The rates of dense products, as data sheets print them, and a source for each chip."""
     half = {name: chip.rate() for name, chip in CHIPS.items() if torch.bfloat16 in chip.peak}
+    assert CHIPS["A100"].rate("float32") == CHIPS["A100"].peak[torch.float32] == 19.5e12
+    assert list(CHIPS["V100"].peak) == ["float16", "float32"]
     assert (half["A100"], half["H100"], half["B200"]) == (312e12, 989.4e12, 2250e12)
     rates = [CHIPS[name].bandwidth for name in ("A100", "H100", "B200")]
     assert rates == [2.039e12, 3.35e12, 8e12]

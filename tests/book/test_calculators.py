@@ -220,7 +220,9 @@ def test_each_preset_of_parameters_is_its_cards_total(name: str) -> None:
 def test_presets_are_the_decoders_without_experts_or_latents(built: Any) -> None:
     names = [preset["label"] for preset in built["parameter_calculator"].spec["presets"]]
     assert {"GPT-2", "PaLM-540B", "BLOOM-176B", "Qwen3-8B", "Gemma-7B"} <= set(names)
+    assert {"Gemma-3-27B", "Falcon-7B", "SmolLM3-3B", "Pythia-12B"} <= set(names)
     left_out = set(CARDS) - set(names)
+    assert {"OLMo-2-7B", "gpt-oss-20b", "Qwen3-Next-80B-A3B"} <= left_out
     assert {"Mixtral-8x7B-v0.1", "DeepSeek-V2", "BERT-base", "T5-small"} <= left_out
     for calculator in built.values():
         assert [preset["label"] for preset in calculator.spec["presets"]] == names

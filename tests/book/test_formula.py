@@ -10,6 +10,7 @@ from llmlib.accounting import LETTERS, SWITCHES, in_letters, parameters
 from llmlib.book import formula_table, math_table, show_formula
 from llmlib.book.formula import Math, formula_latex
 from llmlib.model_cards import card
+from tests.accounting.numbers import numbers_of
 
 V, d, L, H, G = (LETTERS[x] for x in ("vocab_size", "dim", "n_layers", "n_heads", "n_kv_heads"))
 d_head, d_ff, n_ctx = (LETTERS[x] for x in ("head_dim", "ffn_dim", "context"))
@@ -34,6 +35,8 @@ GPT = parameters(in_letters(card("GPT-2").config, ffn_dim=4 * d, head_dim=d / H)
         (s * (s + 1) / 2, r"\frac{s \left(s + 1\right)}{2}"),
         (V / d, r"\frac{V}{d}"),
         (LETTERS["query_rank"] * LETTERS["source_seq"], r"s_{\text{src}} \, r_q"),
+        (H * sympy.Symbol("d_ff,2") * L, r"L \, H \, d_{\text{ff,2}}"),
+        (sympy.Symbol("H_2") * d, r"d \, H_2"),
         (sympy.Integer(38597376) * d, r"38{,}597{,}376 d"),
         (124439808, r"124{,}439{,}808"),
         (0, "0"),
@@ -58,14 +61,14 @@ def test_what_is_printed_equals_what_was_counted(name: str) -> None:
     """Read back as arithmetic, the LaTeX gives the model's published total."""
     config = card(name).config
     shown = formula_latex(parameters(in_letters(config)).total, order=(V, n_ctx, L))
-    values = {"V": "vocab_size", "d_head": "head_dim", "d_ff": "ffn_dim", "n_ctx": "context",
-              "d": "dim", "L": "n_layers", "H": "n_heads", "G": "n_kv_heads"}  # fmt: skip
+    values = ("V", "d_head", "d_ff", "n_ctx", "d", "L", "H", "G")
     plain = shown.replace(r"_{\text{", "_").replace("}}", "").replace(r"\left(", "(")
     plain = (
         plain.replace(r"\right)", ")").replace(r"\, ", "").replace("^{2}", "**2").replace(" ", "*")
     )
     plain = plain.replace("*+*", "+").replace("*-*", "-")
-    total = eval(plain, {letter: getattr(config, field) for letter, field in values.items()})
+    given = {str(letter): int(number) for letter, number in numbers_of(config).items()}
+    total = eval(plain, {letter: given.get(letter, 0) for letter in values})
     assert total == card(name).published_parameters
 
 

@@ -136,11 +136,11 @@ EXERCISES: list[Exercise] = [
     Choice(
         "model_cards.one_block",
         level="medium",
-        hint="Ask of each whether its first layer and its last are the same but for the weights.",
+        hint="What happens once, before the first block, is no difference between layers.",
         solution=(
-            "<strong>Gemma-3-27B</strong>: five layers with a window of 1,024 tokens, then one that "
-            "sees all, ten times over, and two windows at the end. PaLM's halves stand side by "
-            "side, Gemma-2B multiplies its embedding by √d, and BLOOM has a norm after the "
+            "<strong>Gemma-3-27B</strong>: five layers with a window of 1,024 tokens, then one "
+            "that sees all, ten times over, and two windows at the end. PaLM's halves stand side "
+            "by side, Gemma-2B multiplies its embedding by √d, and BLOOM has a norm after the "
             "embedding, but in each of the three all layers are alike."
         ),
         options=["PaLM-8B", "Gemma-2B", "BLOOM-176B", "Gemma-3-27B"],

@@ -19,6 +19,13 @@ def _qwen(part: type[arch.Described] | None = None, **changes: Any) -> int:
     return int(parameters(arch.changed(config, part, **changes)).total)
 
 
+def _llama_width() -> int:
+    """d_ff of the Llama whose width is asked about."""
+    part = card("Llama-2-13B").config.block.feed_forward
+    assert isinstance(part, arch.FeedForward)
+    return int(part.ffn_dim)
+
+
 def _width_of_a_trillion() -> int:
     """The multiple of 128 whose d / 128 blocks are nearest to 10¹² parameters."""
 
@@ -106,7 +113,7 @@ EXERCISES: list[Exercise] = [
             "3 d d<sub>ff</sub> = 8 d<sup>2</sup> gives d<sub>ff</sub> = 8d/3 = 13,653.3; the next "
             "multiple of 256 is 54 · 256 = <strong>13,824</strong>, the width of Llama-2-13B."
         ),
-        answer=lambda: card("Llama-2-13B").config.block.feed_forward.ffn_dim,
+        answer=_llama_width,
         tolerance=0.5,
         mistakes=[
             Mistake(20_480, "That is 4d: with three matrices the block would grow by half."),
@@ -163,7 +170,7 @@ EXERCISES: list[Exercise] = [
         level="medium",
         hint=(
             "A block has 2 d H d<sub>head</sub> + 2 d G d<sub>head</sub> in matrices of attention, "
-            "(H + 2G) d<sub>head</sub> in biases, 3 d d<sub>ff</sub> behind it and 2d in norms."
+            "(H + 2G) d<sub>head</sub> in biases, 3 d d<sub>ff</sub> after it and 2d in norms."
         ),
         solution=(
             "Attention: 2 · 896 · 896 + 2 · 896 · 128 = 1,835,008, and 896 + 2 · 128 = 1,152 in "

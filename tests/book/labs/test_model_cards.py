@@ -6,12 +6,15 @@ import re
 import pytest
 import torch
 
+import llmlib.architecture as arch
 from llmlib.book.labs.model_cards import (
     Entry,
     choices,
     explorer,
     from_five_numbers,
     guess,
+    pattern,
+    shape,
     unbroken,
     zoo,
 )
@@ -38,7 +41,7 @@ def test_counts_agree_with_what_was_published(name: str) -> None:
         assert entry.difference == 0
     assert abs(entry.difference) < 0.02
     assert entry.active <= entry.total
-    assert (entry.active < entry.total) == (entry.config.experts is not None)
+    assert (entry.active < entry.total) == entry.shape.experts
     assert entry.line in name.replace("Llama", "LLaMA")
 
 
@@ -52,19 +55,67 @@ def test_counts_agree_with_what_was_published(name: str) -> None:
         ("Gemma-2B", ["RMSNorm", "pre", "GeGLU", "RoPE", "MQA", "none", "tied"]),
         ("Qwen2-7B", ["RMSNorm", "pre", "SwiGLU", "RoPE", "GQA", "Q, K, V", "its own"]),
         ("DeepSeek-V2", ["RMSNorm", "pre", "SwiGLU", "RoPE", "MLA", "none", "its own"]),
+        ("Falcon-7B", ["LayerNorm", "pre, parallel", "GELU", "RoPE", "MQA", "none", "tied"]),
+        ("MPT-7B", ["LayerNorm", "pre", "GELU", "ALiBi", "MHA", "none", "tied"]),
+        ("OLMo-2-7B", ["RMSNorm", "output", "SwiGLU", "RoPE", "MHA", "none", "its own"]),
+        ("Gemma-3-1B", ["RMSNorm", "sandwich", "GeGLU", "RoPE", "MQA", "none", "tied"]),
+        ("SmolLM3-3B", ["RMSNorm", "pre", "SwiGLU", "RoPE, or none", "GQA", "none", "tied"]),
+        (
+            "Nemotron-4-15B",
+            ["LayerNorm", "pre", "ReLU²", "RoPE, partial", "GQA", "none", "its own"],
+        ),
+        ("gpt-oss-20b", ["RMSNorm", "pre", "SwiGLU", "RoPE", "GQA", "all", "its own"]),
+        (
+            "Qwen3-Next-80B-A3B",
+            ["RMSNorm", "pre", "SwiGLU", "RoPE, partial", "state and GQA", "none", "its own"],
+        ),
     ],
 )
 def test_choices_in_words(name: str, expected: list[str]) -> None:
     assert list(choices(card(name).config).values()) == expected
 
 
-@pytest.mark.parametrize("name", ["GPT-2", "Mistral-7B-v0.1", "Qwen3-0.6B", "T5-small"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("GPT-2", "–"),
+        ("DeepSeek-V3", "3 dense, 58 experts"),
+        ("Mistral-7B-v0.1", "window 4,096"),
+        ("Gemma-3-27B", "10 × (5 window 1,024, 1 full), 2 window 1,024"),
+        ("gpt-oss-120b", "18 × (1 window 128, 1 full)"),
+        ("SmolLM3-3B", "9 × (3 with RoPE, 1 without positions)"),
+        ("Qwen3-Next-80B-A3B", "12 × (3 state, 1 full)"),
+    ],
+)
+def test_a_stack_reads_as_the_sentence_that_describes_it(name: str, said: str) -> None:
+    assert pattern(card(name).config) == said
+
+
+def test_sizes_that_all_layers_share() -> None:
+    deepseek, gemma = shape(card("DeepSeek-V2").config), shape(card("Gemma-3-27B").config)
+    assert (deepseek.n_heads, deepseek.n_kv_heads, deepseek.head_dim) == (128, 128, 192)
+    assert deepseek.ffn_dim is None
+    assert (gemma.n_heads, gemma.n_kv_heads, gemma.ffn_dim) == (32, 16, 21_504)
+    assert shape(card("Qwen3-Next-80B-A3B").config).n_kv_heads == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["GPT-2", "Mistral-7B-v0.1", "Qwen3-0.6B", "T5-small", "Gemma-3-27B"]
+)
 def test_cache_is_what_the_cache_holds(name: str) -> None:
     c, cache = ZOO[name].config, KVCache()
-    x = torch.empty(1, c.n_kv_heads, 1, c.head_dim, dtype=torch.bfloat16, device="meta")
-    for i in range(c.n_layers):
+    for i, block in enumerate(arch.layers(c.stack.runs)):
+        a = block.mixer
+        assert isinstance(a, arch.Attention)
+        x = torch.empty(1, a.n_kv_heads, 1, a.head_dim, dtype=torch.bfloat16, device="meta")
         cache.layer(i).update(x, x)
-    assert ZOO[name].cache == cache.n_bytes
+    assert ZOO[name].cache == ZOO[name].cache_of(1) == cache.n_bytes
+
+
+def test_a_state_is_no_part_of_what_a_token_adds() -> None:
+    entry = ZOO["Qwen3-Next-80B-A3B"]
+    assert entry.cache == 12 * 2 * 2 * 256 * 2
+    assert entry.cache_of(1) > 1000 * entry.cache
 
 
 def test_an_encoder_keeps_no_cache() -> None:
@@ -114,6 +165,7 @@ def test_explorer_holds_every_card_exactly() -> None:
     assert columns["published"]["texts"][names.index("GPT-3 175B")].startswith("≈")
     assert columns["d_ff / d"]["texts"][names.index("DeepSeek-V2")] == "–"
     assert columns["d_ff / d"]["texts"][names.index("Mixtral-8x7B-v0.1")] == "3.5"
+    assert columns["kinds of layers"]["texts"][names.index("DeepSeek-V2")] == "1 dense, 59 experts"
 
 
 def test_explorer_names_every_source_and_searches_words_not_notes() -> None:

@@ -23,6 +23,8 @@ CARD_OF = {
     "Mistral 7B": "Mistral-7B-v0.1",
     "Mixtral 8x7B": "Mixtral-8x7B-v0.1",
     "Gemma 7B": "Gemma-7B",
+    "Phi-3-mini": "Phi-3-mini",
+    "DeepSeek-V3": "DeepSeek-V3",
     "Qwen2-72B": "Qwen2-72B",
     "Llama 3.1 405B": "Llama-3.1-405B",
     "SmolLM2-135M": "SmolLM2-135M",
