@@ -29,8 +29,7 @@ FLOORS = {
     "book": {"book"},
 }
 # Who may read the description of a model: what counts, names, builds and loads one.
-ASSEMBLERS = {"architecture", "model_cards", "accounting", "positions", "blocks", "stack", "decoder",
-              "pretrained", "book"}  # fmt: skip
+ASSEMBLERS = {"architecture", *FLOORS["counting"], *FLOORS["models"], "book"}
 CLAIM_MIME = "application/vnd.llmlib.claim+json"
 FILE_LINES, FUNCTION_LINES, CELL_LINES = 400, 40, 25
 CONTRACT = {
