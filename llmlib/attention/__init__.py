@@ -113,23 +113,21 @@ class Attention(nn.Module):
         context_dim: int | None = None,
         engine: AttentionEngine = "auto",
     ) -> None:
-        super().__init__()
         check_attention_engine(engine)
         check_options(causal, window, scale)
-        n_kv_heads, head_dim = _heads(dim, n_heads, n_kv_heads, head_dim)
-        value_dim = head_dim if value_dim is None else value_dim
-        context_dim = dim if context_dim is None else context_dim
+        super().__init__()
+        n_kv_heads, head_dim = _heads(dim, n_heads, _or(n_kv_heads, n_heads), head_dim)
+        value_dim, context_dim = _or(value_dim, head_dim), _or(context_dim, dim)
         check_sizes(value_dim=value_dim, context_dim=context_dim)
         self.dim, self.n_heads, self.n_kv_heads, self.head_dim = dim, n_heads, n_kv_heads, head_dim
-        self.value_dim, self.window, self.causal = value_dim, window, causal
+        self.value_dim, self.window, self.causal, self.engine = value_dim, window, causal, engine
         self.rope_layout, self.scale, self.softcap = rope_layout, scale, softcap
-        self.engine = engine
         self.query = nn.Linear(dim, n_heads * head_dim, bias=qkv_bias)
         self.key = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
         self.value = nn.Linear(context_dim, n_kv_heads * value_dim, bias=qkv_bias)
         self.output = nn.Linear(n_heads * value_dim, dim, bias=out_bias)
-        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else query_norm
-        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else key_norm
+        own = (RMSNorm(head_dim, norm_eps) for _ in "qk") if qk_norm else (query_norm, key_norm)
+        self.query_norm, self.key_norm = own
         self.sinks = nn.Parameter(torch.zeros(n_heads)) if sinks else None
         self.gate = nn.Linear(dim, n_heads * value_dim, bias=False) if gate else None
 
