@@ -17,17 +17,17 @@ import torch
 from llmlib.book.labs.attention import VARIANTS, Run, save, small_decoder
 from llmlib.decoder import Decoder, pool_kv_heads
 from llmlib.formats.packaged import kjv_text
-from llmlib.training import Characters, evaluate, train
+from llmlib.training import Corpus, evaluate, train
 
 UPTRAINING = 0.05  # share of the steps that a pooled model is trained on
 
 
-def loss_of(model: Decoder, data: Characters) -> float:
+def loss_of(model: Decoder, data: Corpus) -> float:
     """Nats a character on the same 131,072 held-out characters for every model."""
     return evaluate(model, data.batches(64, 64, seed=1234, part="held_out"), 32)
 
 
-def runs(data: Characters, seed: int, steps: int) -> Iterator[Run]:
+def runs(data: Corpus, seed: int, steps: int) -> Iterator[Run]:
     """Every variant with one seed; the MHA model also pooled, before and after more training."""
     extra = round(UPTRAINING * steps)
     for variant in VARIANTS:
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--store", action="store_true", help="write the table of the chapter")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data, found = Characters(kjv_text()), []
+    data, found = Corpus(kjv_text()), []
     for seed in range(options.seeds):
         found += runs(data, seed, options.steps)
     if options.store:

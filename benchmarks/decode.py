@@ -27,13 +27,13 @@ SHORT = 2
 
 def reference(model: Decoder) -> transformers.LlamaForCausalLM:
     """transformers' model over the same memory."""
-    c = model.config
+    c, block = model.config, model.config.block
     config = transformers.LlamaConfig(
-        vocab_size=c.vocab_size, hidden_size=c.dim, intermediate_size=c.ffn_dim,
-        num_hidden_layers=c.n_layers, num_attention_heads=c.n_heads,
-        num_key_value_heads=c.n_kv_heads, max_position_embeddings=c.context,
-        rms_norm_eps=c.norm_eps, tie_word_embeddings=True, eos_token_id=None,
-        rope_parameters={"rope_type": "default", "rope_theta": c.rope_base},
+        vocab_size=c.vocab_size, hidden_size=c.dim, intermediate_size=block.feed_forward.ffn_dim,
+        num_hidden_layers=c.n_layers, num_attention_heads=block.mixer.n_heads,
+        num_key_value_heads=block.mixer.n_kv_heads, max_position_embeddings=c.context,
+        rms_norm_eps=block.norm.eps, tie_word_embeddings=True, eos_token_id=None,
+        rope_parameters={"rope_type": "default", "rope_theta": block.mixer.rope.base},
     )  # fmt: skip
     with torch.device("meta"):
         theirs = transformers.LlamaForCausalLM(config)

@@ -25,7 +25,7 @@ from llmlib.book.labs.position_encoding import (
 )
 from llmlib.decoder import Decoder
 from llmlib.formats.packaged import kjv_text
-from llmlib.training import Characters, train
+from llmlib.training import Corpus, train
 
 TRAINED, TUNED = 64, 256  # characters a text in training, and in fine-tuning
 LENGTHS = (64, 128, 256, 512, 1024)
@@ -49,7 +49,7 @@ def tested(model: Decoder, name: str, seed: int, rows: torch.Tensor) -> Iterator
         yield Measurement(name, seed, length, losses.mean().item(), full)
 
 
-def runs(data: Characters, seed: int, steps: int, rows: torch.Tensor) -> Iterator[Measurement]:
+def runs(data: Corpus, seed: int, steps: int, rows: torch.Tensor) -> Iterator[Measurement]:
     """Every encoding with one seed; RoPE also stretched, without and with a little fine-tuning."""
     for encoding in ENCODINGS:
         model = small_decoder(encoding, data.vocab_size, seed)
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--store", action="store_true", help="write the table of the chapter")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = Characters(kjv_text())
+    data = Corpus(kjv_text())
     rows = rows_of(data.held_out, options.rows)
     found: list[Measurement] = []
     for seed in range(options.seeds):

@@ -1,4 +1,4 @@
-"""The small trainer that the book's experiments share, and batches of characters to train on.
+"""The small trainer that the book's experiments share, and batches of a text to train on.
 
 One loop: AdamW, a linear warm-up, a constant or cosine schedule, optional clipping, and a history
 of what happened. A run that reaches NaN or infinity ends there and says so: some experiments are
@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from llmlib.checks import readable
 from llmlib.precision import widened
 from llmlib.sizes import check_integer
+from llmlib.tokenization import BPETokenizer
 
 Batch = tuple[Tensor, Tensor]  # inputs, targets
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -254,55 +255,51 @@ def evaluate(
     return math.fsum(values) / n
 
 
-class Characters:
-    """A text as character ids, its last part held out, and endless random batches of it.
+class Tokenizer(Protocol):
+    """What a corpus asks of a tokenizer."""
 
-    Ids follow the sorted order of the characters that occur; the held-out part is the end of the
-    text, so no training batch has seen any of it.
+    @property
+    def vocab_size(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+
+class Corpus:
+    """A text as token ids, its last part held out, and endless random batches of it.
+
+    The held-out part is the end of the text, so no training batch has seen any of it.
 
     Args:
         text: the whole text.
-        held_out: share of the text, between 0 and 1, kept for evaluation.
+        held_out: share of the ids, between 0 and 1, kept for evaluation.
+        tokenizer: what makes the ids; None: one that has learned the text's characters and no
+            merge, so that each character is an id, in sorted order.
 
-    Raises: ValueError for a share outside (0, 1), or a text too short to split.
+    Raises: TypeError, ValueError for a share outside (0, 1), or a text too short to split.
     """
 
-    def __init__(self, text: str, held_out: float = 0.1) -> None:
+    def __init__(
+        self, text: str, held_out: float = 0.1, tokenizer: Tokenizer | None = None
+    ) -> None:
         if not isinstance(text, str):
             raise TypeError(f"text is a {type(text).__name__}, expected a str")
         if not 0 < held_out < 1:
             raise ValueError(f"held_out is {held_out}, expected a share between 0 and 1")
         if len(text) < 2:
             raise ValueError(f"the text has {len(text)} characters, expected at least 2")
-        self.alphabet = "".join(sorted(set(text)))
-        self._codes = _code_points(self.alphabet)
-        ids = self.encode(text)
-        cut = min(max(1, round(len(text) * (1 - held_out))), len(text) - 1)
+        if tokenizer is None:
+            tokenizer = BPETokenizer.train(text, vocab_size=len(set(text)))
+        self.tokenizer, self.vocab_size = tokenizer, tokenizer.vocab_size
+        ids = torch.tensor(tokenizer.encode(text))
+        if len(ids) < 2:
+            raise ValueError(f"the text has {len(ids)} tokens, expected at least 2")
+        cut = min(max(1, round(len(ids) * (1 - held_out))), len(ids) - 1)
         self.train, self.held_out = ids[:cut], ids[cut:]
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.alphabet)
-
-    def encode(self, text: str) -> Int[Tensor, " length"]:
-        """Ids of the characters. Raises: ValueError for a character that the text did not hold."""
-        unknown = set(text) - set(self.alphabet)
-        if unknown:
-            raise ValueError(f"unknown characters {sorted(unknown)}, expected {self.alphabet!r}")
-        return torch.searchsorted(self._codes, _code_points(text))
-
-    def decode(self, ids: list[int] | Int[Tensor, " length"]) -> str:
-        """The text of the ids. Raises: ValueError for an id outside the alphabet."""
-        numbers = ids.tolist() if isinstance(ids, Tensor) else ids
-        wrong = [i for i in numbers if not 0 <= i < self.vocab_size]
-        if wrong:
-            raise ValueError(f"ids {wrong[:5]}, expected 0 to {self.vocab_size - 1}")
-        return "".join(self.alphabet[i] for i in numbers)
 
     def batches(
         self, batch: int, seq: int, seed: int, part: Literal["train", "held_out"] = "train"
     ) -> Iterator[Batch]:
-        """Endless pairs (inputs, targets), both (batch, seq): targets are the next characters.
+        """Endless pairs (inputs, targets), both (batch, seq): targets are the next tokens.
 
         Raises: TypeError, ValueError for sizes below 1 or a part shorter than seq + 1.
         """
@@ -317,12 +314,6 @@ class Characters:
                 f"the length of the {part} part"
             )
         return _windows(ids, batch, seq, torch.Generator().manual_seed(seed))
-
-
-def _code_points(text: str) -> Int[Tensor, " length"]:
-    """Unicode numbers of the characters, without a Python loop over a text of millions."""
-    data = bytearray(text.encode("utf-32-le", errors="surrogatepass"))
-    return torch.frombuffer(data, dtype=torch.int32) if data else torch.empty(0, dtype=torch.int32)
 
 
 def _windows(

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from llmlib.tokenization import BPETokenizer
 from llmlib.training import (
-    Characters,
+    Corpus,
     History,
     evaluate,
     learning_rate,
@@ -181,50 +182,58 @@ def test_evaluate_is_the_mean_loss_in_evaluation_mode_and_restores_the_mode():
     assert all(p.grad is None for p in model.parameters())
 
 
-# --- characters ---------------------------------------------------------------------------------
+# --- a text -------------------------------------------------------------------------------------
 
 
-def test_characters_round_trip_and_sorted_alphabet():
-    data = Characters(TEXT + "é€😀")
-    assert list(data.alphabet) == sorted(set(TEXT + "é€😀"))
-    assert data.vocab_size == len(set(TEXT)) + 3
-    assert data.decode(data.encode("fox €😀\n")) == "fox €😀\n"
-    assert data.decode([0, 0]) == data.alphabet[0] * 2
-    assert data.encode("").tolist() == []
+def test_without_a_tokenizer_each_character_is_an_id_in_sorted_order():
+    text = TEXT + "é€😀"
+    data, alphabet = Corpus(text), sorted(set(text))
+    assert data.vocab_size == len(alphabet)
+    ids = [*data.train.tolist(), *data.held_out.tolist()]
+    assert ids == [alphabet.index(character) for character in text]
+    assert data.tokenizer.decode(data.tokenizer.encode("fox €😀\n")) == "fox €😀\n"
+
+
+def test_a_tokenizer_of_ones_own_makes_the_ids():
+    words = BPETokenizer.train(TEXT, vocab_size=40)
+    data = Corpus(TEXT, tokenizer=words)
+    assert data.vocab_size == 40
+    assert [*data.train.tolist(), *data.held_out.tolist()] == words.encode(TEXT)
+    assert len(words.encode(TEXT)) < len(TEXT)
 
 
 def test_split_keeps_the_end_of_the_text():
-    data = Characters(TEXT, held_out=0.25)
-    assert data.decode(data.train) + data.decode(data.held_out) == TEXT
+    data = Corpus(TEXT, held_out=0.25)
+    assert data.tokenizer.decode(data.train) + data.tokenizer.decode(data.held_out) == TEXT
     assert len(data.held_out) == round(len(TEXT) * 0.25)
 
 
 @pytest.mark.parametrize("part", ["train", "held_out"])
 def test_batches_are_windows_of_their_part_and_targets_come_next(part):
-    data = Characters(TEXT)
-    source = data.decode(getattr(data, part))
+    data = Corpus(TEXT)
+    source = data.tokenizer.decode(getattr(data, part))
     inputs, targets = next(data.batches(16, 12, seed=1, part=part))
     assert inputs.shape == targets.shape == (16, 12)
     assert inputs.dtype == torch.long
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
     for row, last in zip(inputs, targets[:, -1:], strict=True):
-        assert data.decode(row) + data.decode(last) in source
+        assert data.tokenizer.decode(row) + data.tokenizer.decode(last) in source
 
 
 def test_batches_repeat_with_the_seed_only():
-    data = Characters(TEXT)
+    data = Corpus(TEXT)
     first, again, other = (next(data.batches(4, 8, seed=s))[0] for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_successive_batches_differ():
-    batches = Characters(TEXT).batches(4, 8, seed=0)
+    batches = Corpus(TEXT).batches(4, 8, seed=0)
     assert not torch.equal(next(batches)[0], next(batches)[0])
 
 
 def test_windows_reach_both_ends_of_the_part():
-    data = Characters("abcdefghij", held_out=0.5)
+    data = Corpus("abcdefghij", held_out=0.5)
     inputs, targets = next(data.batches(200, 2, seed=0))
     assert set(inputs[:, 0].tolist()) == {0, 1, 2}
     assert targets.max() == 4
@@ -393,7 +402,7 @@ def test_losses_that_are_no_number():
 
 @pytest.mark.bad_input
 def test_numbers_of_another_kind():
-    model, data = linear(), Characters(TEXT)
+    model, data = linear(), Corpus(TEXT)
     for call in (
         lambda: evaluate(model, regression(), True, loss=mse),
         lambda: learning_rate(1.5, lr=1.0, steps=3, warmup_steps=0),
@@ -408,7 +417,7 @@ def test_numbers_of_another_kind():
     with pytest.raises(ValueError, match="no parameters"):
         evaluate(nn.ReLU(), regression(), 1, loss=mse)
     with pytest.raises(TypeError, match="text is a bytes"):
-        Characters(b"abc")
+        Corpus(b"abc")
 
 
 @pytest.mark.bad_input
@@ -463,27 +472,21 @@ def test_final_loss_of_nothing_is_an_error(history, last):
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, math.nan])
 def test_held_out_share_is_checked(share):
     with pytest.raises(ValueError, match="held_out is"):
-        Characters(TEXT, held_out=share)
+        Corpus(TEXT, held_out=share)
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("text", ["", "a"])
 def test_text_too_short_to_split(text):
     with pytest.raises(ValueError, match="expected at least 2"):
-        Characters(text)
+        Corpus(text)
 
 
 @pytest.mark.bad_input
-def test_unknown_character_is_named():
-    with pytest.raises(ValueError, match="Ω"):
-        Characters(TEXT).encode("Ω")
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("wrong", [-1, len(set(TEXT))])
-def test_id_outside_the_alphabet_is_named(wrong):
-    with pytest.raises(ValueError, match=rf"ids \[{wrong}\], expected 0 to"):
-        Characters(TEXT).decode([0, wrong])
+def test_text_of_one_token():
+    words = BPETokenizer.train("the the the", vocab_size=7, ties="smallest")
+    with pytest.raises(ValueError, match="1 tokens, expected at least 2"):
+        Corpus("the", tokenizer=words)
 
 
 @pytest.mark.bad_input
@@ -498,4 +501,4 @@ def test_id_outside_the_alphabet_is_named(wrong):
 )
 def test_batches_check_their_sizes_at_once(batch, seq, part, message):
     with pytest.raises(ValueError, match=message):
-        Characters(TEXT).batches(batch, seq, seed=0, part=part)
+        Corpus(TEXT).batches(batch, seq, seed=0, part=part)

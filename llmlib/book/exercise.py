@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from IPython.display import HTML, display
 
+from llmlib.book import exercises
 from llmlib.book.digits import to_decimals
 from llmlib.book.widgets.answer_card import AnswerCard, verdict_html
 
@@ -164,19 +165,28 @@ def exercise(id: str) -> Exercise:
     """Returns the exercise with this id; as the last line of a cell it shows its answer card.
 
     Raises:
-        ValueError: no exercise has this id; the message lists the ids of the chapter.
+        ValueError: no exercise has this id; the message lists those of its chapter, or the
+            chapters.
     """
-    found = {item.id: item for item in all_exercises()}
+    chapter = id.partition(".")[0]
+    if chapter not in _chapters():
+        raise ValueError(f"no exercise {id!r}; the chapters are {', '.join(_chapters())}")
+    found = {item.id: item for item in _exercises_of(chapter)}
     if id not in found:
-        chapter = id.split(".")[0]
-        known = [name for name in found if name.startswith(chapter + ".")] or sorted(found)
-        raise ValueError(f"no exercise {id!r}; expected one of {', '.join(known)}")
+        raise ValueError(f"no exercise {id!r}; expected one of {', '.join(found)}")
     return found[id]
 
 
 def all_exercises() -> list[Exercise]:
     """Every exercise of the book, chapter by chapter."""
-    package = importlib.import_module("llmlib.book.exercises")
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
-    return [item for module in modules for item in module.EXERCISES]
+    return [item for chapter in _chapters() for item in _exercises_of(chapter)]
+
+
+def _chapters() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(exercises.__path__))
+
+
+def _exercises_of(chapter: str) -> list[Exercise]:
+    """The exercises of one chapter, whose module alone is imported: others need other parts."""
+    found: list[Exercise] = importlib.import_module(f"{exercises.__name__}.{chapter}").EXERCISES
+    return found

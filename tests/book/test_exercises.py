@@ -1,6 +1,8 @@
 """Every exercise of the book: its solution is right, each listed mistake gets its hint."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -56,11 +58,31 @@ def test_ids_are_unique_and_found():
     assert exercise(ids[0]).id == ids[0]
 
 
+@for_each("item", ALL, ids=lambda item: item.id)
+def test_an_exercise_bears_the_name_of_its_module(item: Exercise):
+    assert exercise(item.id) is item
+
+
+def test_asking_for_one_imports_its_chapter_alone():
+    command = (
+        "import sys; from llmlib.book.exercise import exercise;"
+        "exercise('tokenization.' + sys.argv[1]);"
+        "print(*(name for name in sys.modules if name.startswith('llmlib.book.exercises.')))"
+    )
+    topic = next(item.id for item in ALL if item.id.startswith("tokenization.")).partition(".")[2]
+    run = subprocess.run(
+        [sys.executable, "-c", command, topic], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["llmlib.book.exercises.tokenization"]
+
+
 @pytest.mark.bad_input
 def test_unknown_id_lists_the_chapter():
     chapter = ALL[0].id.split(".")[0]
     with pytest.raises(ValueError, match=ALL[0].id):
         exercise(f"{chapter}.no_such_exercise")
+    with pytest.raises(ValueError, match=f"the chapters are {chapter}, "):
+        exercise("no_such_chapter.topic")
 
 
 NUMBER = Number(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import llmlib.architecture as arch
 from llmlib.accounting import parameters
 from llmlib.activations import matched_ffn_dim, swiglu, swish
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
@@ -22,7 +23,9 @@ def _lowest_point_for_four() -> float:
 def _half_of_the_flops() -> float:
     """s with ffn = projections + 4 s d, in FLOPs a token."""
     c = card("Mistral-7B-v0.1").config
-    projections = 2 * c.dim * (c.n_heads + c.n_kv_heads) * c.head_dim
+    heads = c.block.mixer
+    assert isinstance(heads, arch.Attention)
+    projections = 2 * c.dim * (heads.n_heads + heads.n_kv_heads) * heads.head_dim
     feed_forward = parameters(c)["feed_forward"] // c.n_layers
     return (2 * feed_forward - 2 * projections) / (4 * c.dim)
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import llmlib.architecture as arch
 from llmlib.attention import Attention
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.decoder import DecoderConfig
@@ -28,17 +29,17 @@ def _half_right() -> float:
     return math.log(9) / math.log(step / (1 - step))
 
 
-def _expected_shapes(c: DecoderConfig, batch: int, seq: int) -> dict[str, tuple[int, ...]]:
-    assert c.n_kv_heads is not None
-    assert c.head_dim is not None
-    assert c.ffn_dim is not None
+def _expected_shapes(c: arch.ModelConfig, batch: int, seq: int) -> dict[str, tuple[int, ...]]:
+    heads, ffn = c.block.mixer, c.block.feed_forward
+    assert isinstance(heads, arch.Attention)
+    assert isinstance(ffn, arch.FeedForward)
     return {
         "embedded": (batch, seq, c.dim),
-        "queries": (batch, c.n_heads, seq, c.head_dim),
-        "keys": (batch, c.n_kv_heads, seq, c.head_dim),
-        "scores": (batch, c.n_heads, seq, seq),
-        "heads": (batch, seq, c.n_heads * c.head_dim),
-        "hidden": (batch, seq, c.ffn_dim),
+        "queries": (batch, heads.n_heads, seq, heads.head_dim),
+        "keys": (batch, heads.n_kv_heads, seq, heads.head_dim),
+        "scores": (batch, heads.n_heads, seq, seq),
+        "heads": (batch, seq, heads.n_heads * heads.head_dim),
+        "hidden": (batch, seq, ffn.ffn_dim),
         "logits": (batch, seq, c.vocab_size),
     }
 
@@ -142,16 +143,20 @@ EXERCISES: list[Exercise] = [
     Function(
         "forward_pass.shapes",
         level="medium",
-        hint="The fields are dim, n_heads, n_kv_heads, head_dim, ffn_dim and vocab_size.",
+        hint=(
+            "The model has dim and vocab_size, its block.mixer n_heads, n_kv_heads and head_dim, "
+            "its block.feed_forward ffn_dim."
+        ),
         solution="""\
 def my_shapes(config, batch, seq):
+    a = config.block.mixer
     return {
         "embedded": (batch, seq, config.dim),
-        "queries": (batch, config.n_heads, seq, config.head_dim),
-        "keys": (batch, config.n_kv_heads, seq, config.head_dim),
-        "scores": (batch, config.n_heads, seq, seq),
-        "heads": (batch, seq, config.n_heads * config.head_dim),
-        "hidden": (batch, seq, config.ffn_dim),
+        "queries": (batch, a.n_heads, seq, a.head_dim),
+        "keys": (batch, a.n_kv_heads, seq, a.head_dim),
+        "scores": (batch, a.n_heads, seq, seq),
+        "heads": (batch, seq, a.n_heads * a.head_dim),
+        "hidden": (batch, seq, config.block.feed_forward.ffn_dim),
         "logits": (batch, seq, config.vocab_size),
     }
 """,
@@ -159,7 +164,8 @@ def my_shapes(config, batch, seq):
         mistakes=[
             Mistake(
                 "def f(c, b, s):\n"
-                "    q = (b, c.n_heads, s, c.head_dim)\n"
+                "    a = c.block.mixer\n"
+                "    q = (b, a.n_heads, s, a.head_dim)\n"
                 "    return {'embedded': (b, s, c.dim), 'queries': q, 'keys': q}\n",
                 "fewer than n_heads",
             ),

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import llmlib.architecture as arch
 from llmlib.attention import reference_attention
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.kv_cache import KVCache, RollingKVCache
@@ -23,7 +24,9 @@ def _cache_bytes(layers: int, kv_heads: int, head_dim: int, n_tokens: int) -> in
 
 def _texts_on_the_server() -> int:
     config = card("Mistral-7B-v0.1").config
-    one = _cache_bytes(config.n_layers, config.n_kv_heads, config.head_dim, 16_384)
+    heads = config.block.mixer
+    assert isinstance(heads, arch.Attention)
+    one = _cache_bytes(config.n_layers, heads.n_kv_heads, heads.head_dim, 16_384)
     free = 80e9 - 4e9 - 2 * card("Mistral-7B-v0.1").published_parameters
     return int(free // one)
 
@@ -45,7 +48,7 @@ def _grade_cached_step(answer: Callable[..., Any]) -> str | None:
     if new_keys.shape != all_keys.shape or new_values.shape != all_values.shape:
         return f"The grown cache must have shape {tuple(all_keys.shape)}: one row more."
     if torch.equal(new_keys, torch.cat([k, keys])):
-        return "The new key stands before the old ones; append it behind them."
+        return "The new key stands before the old ones; append it after them."
     if not torch.equal(new_keys, all_keys) or not torch.equal(new_values, all_values):
         return "The grown cache must hold the old rows, then k (for the values: v), unchanged."
     if out.shape != q.shape:
@@ -139,7 +142,7 @@ EXERCISES: list[Exercise] = [
         hint="Ask of each: can a token that is written later change an earlier state?",
         solution=(
             "The encoder. Each of its tokens sees all others, so a new token changes every earlier "
-            "state behind the first layer, and the kept keys and values are stale. A window and "
+            "state after the first layer, and the kept keys and values are stale. A window and "
             "ALiBi leave the mask causal; sharing heads changes what is kept, not when it is final."
         ),
         options=[
@@ -191,7 +194,7 @@ def my_cached_step(q, k, v, keys, values):
     weights = (q @ keys.T / keys.shape[-1] ** 0.5).softmax(-1)
     return weights @ values, keys, values
 """,
-                "append it behind them",
+                "append it after them",
             ),
             Mistake(
                 """\

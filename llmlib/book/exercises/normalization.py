@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
-from llmlib.book.labs.normalization import ToyTransformer, random_tokens, stream_std_by_layer
+from llmlib.book.labs.normalization import (
+    NoNorm,
+    random_tokens,
+    stream_std_by_layer,
+    toy_decoder,
+    with_norms,
+)
 from llmlib.normalization import RMSNorm, layer_norm, rms_norm
 
 
@@ -30,9 +36,8 @@ def stream_without_norms(n_layers: int) -> float:
     """log10 of the residual stream's standard deviation after n_layers without any norm."""
     logs = []
     for seed in range(3):
-        model = ToyTransformer(
-            256, 64, 4, n_layers, seq=32, placement="none", seed=seed, dtype=torch.float64
-        )
+        model = toy_decoder(256, 64, 4, n_layers, seq=32, seed=seed, dtype=torch.float64)
+        with_norms(model, NoNorm)
         logs.append(math.log10(stream_std_by_layer(model, random_tokens(256, 8, 32, seed))[-1]))
     return sum(logs) / len(logs)
 

@@ -104,7 +104,7 @@ EXERCISES: list[Exercise] = [
         ],
         answer=1,
         mistakes=[
-            Mistake(0, "A space belongs to the piece of the word behind it: this is token 262."),
+            Mistake(0, "A space belongs to the piece of the word after it: this is token 262."),
             Mistake(2, "Bytes merge without regard for characters: GPT-2 has this token."),
             Mistake(3, "Frequent endings are among the first tokens learned."),
         ],

@@ -1,41 +1,44 @@
-"""Tests of the toy transformer: wiring, causality, seeds, and the depth laws the chapters draw."""
+"""Tests of the toy decoder: its ablations, seeds, and the depth laws the chapters draw."""
 
 import math
 
 import pytest
 import torch
-from torch import nn
 
 from llmlib.activations import FeedForward, GatedFeedForward, matched_ffn_dim
 from llmlib.book.labs.normalization import (
-    CausalSelfAttention,
     CenterOnly,
     NoNorm,
-    ToyTransformer,
     ffn_output_matrices,
     gradient_by_layer,
     random_tokens,
     stream_std_by_layer,
     token_cosine,
     token_cosine_by_layer,
+    toy_decoder,
+    with_norms,
+    without_residual,
 )
-from llmlib.normalization import LayerNorm, PostNorm, PreNorm, RMSNorm, layer_norm
+from llmlib.decoder import Decoder
+from llmlib.normalization import LayerNorm, RMSNorm, layer_norm
 from llmlib.training import next_token_loss, train
 
-VARIANTS = [
-    {"placement": "pre"},
-    {"placement": "post"},
-    {"placement": "none"},
-    {"placement": "none", "residual": False},
-    {"placement": "pre", "norm": RMSNorm},
-    {"placement": "post", "norm": CenterOnly},
-    {"placement": "pre", "norm": NoNorm},
-    {"ffn": lambda dim: GatedFeedForward(dim, matched_ffn_dim(4 * dim))},
-]
+GATED = {"gated": True, "activation": "swish", "ffn_dim": matched_ffn_dim(64), "ffn_bias": False}
 
 
 def toy(n_layers=3, **settings):
-    return ToyTransformer(11, 16, 4, n_layers, seq=12, **settings).double()
+    return toy_decoder(11, 16, 4, n_layers, seq=12, **settings).double()
+
+
+VARIANTS = {
+    "pre": toy,
+    "post": lambda: toy(norm_position="post"),
+    "no norm": lambda: with_norms(toy(), NoNorm),
+    "no residual": lambda: without_residual(toy()),
+    "pre, RMSNorm": lambda: with_norms(toy(), RMSNorm),
+    "post, centered": lambda: with_norms(toy(norm_position="post"), CenterOnly),
+    "gated": lambda: toy(**GATED),
+}
 
 
 def tokens(batch=2, seq=12):
@@ -45,68 +48,66 @@ def tokens(batch=2, seq=12):
 # --- wiring -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", VARIANTS)
-def test_shapes_and_finite_logits(settings):
-    logits = toy(**settings)(tokens())
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_shapes_and_finite_logits(variant):
+    logits = VARIANTS[variant]()(tokens())
     assert logits.shape == (2, 12, 11)
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("settings", VARIANTS)
-def test_no_position_sees_a_later_one(settings):
-    model, before = toy(**settings), tokens()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_position_sees_a_later_one(variant):
+    model, before = VARIANTS[variant](), tokens()
     after = before.clone()
     after[:, 7] = (after[:, 7] + 1) % 11
-    # The non-residual variant shrinks its stream to almost nothing, so the bound is relative.
+    # Without residuals the stream shrinks to almost nothing, so the bound is relative.
     change = (model(after) - model(before)).abs().amax(dim=(0, 2))
     assert torch.all(change[:7] == 0)
     assert change[7] > 0
 
 
-def test_attention_equals_the_formula_written_out():
-    torch.manual_seed(0)
-    attention = CausalSelfAttention(8, 2).double()
-    x = torch.randn(3, 5, 8, dtype=torch.float64)
-    q, k, v = attention.qkv(x).chunk(3, dim=-1)
-    heads = []
-    for part in (slice(0, 4), slice(4, 8)):
-        scores = q[..., part] @ k[..., part].transpose(-1, -2) / math.sqrt(4)
-        scores = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
-        heads.append(scores.softmax(-1) @ v[..., part])
-    torch.testing.assert_close(attention(x), attention.out(torch.cat(heads, dim=-1)))
-
-
-@pytest.mark.parametrize(("placement", "block"), [("pre", PreNorm), ("post", PostNorm)])
-def test_blocks_are_those_of_the_library(placement, block):
-    model = toy(placement=placement, norm=RMSNorm)
-    blocks = [module for layer in model.layers for module in layer]
-    assert [type(module) for module in blocks] == [block] * 6
-    assert all(type(module.norm) is RMSNorm for module in blocks)
+def test_it_is_the_decoder_of_the_library_as_described():
+    model = toy(norm_position="post", activation="gelu")
+    assert type(model) is Decoder
+    assert model.config.block.norms == "post"
+    assert model.config.block.feed_forward.activation == "gelu"
+    assert [type(norm) for norm in model.blocks[0].norms.values()] == [LayerNorm] * 2
 
 
 def test_only_pre_norm_has_a_final_norm():
-    assert isinstance(toy(placement="pre").final_norm, LayerNorm)
-    assert isinstance(toy(placement="post").final_norm, nn.Identity)
-    model = toy(placement="pre")
-    last = model.stream(tokens())[-1]
-    torch.testing.assert_close(model(tokens()), model.head(layer_norm(last, None, None)))
+    assert toy(norm_position="post").norm is None
+    model = toy()
+    assert isinstance(model.norm, LayerNorm)
+    last = model.hidden_states(tokens())[-1]
+    torch.testing.assert_close(model(tokens()), model.output(layer_norm(last, None, None)))
 
 
-def test_stream_starts_at_the_embeddings_and_adds_the_sublayers():
-    model = toy(placement="none")
-    states = model.stream(tokens())
+@pytest.mark.parametrize("placement", ["pre", "post"])
+def test_every_norm_is_replaced(placement):
+    model = with_norms(toy(norm_position=placement), RMSNorm)
+    found = [module for module in model.modules() if isinstance(module, LayerNorm | RMSNorm)]
+    assert [type(module) for module in found] == [RMSNorm] * (7 if placement == "pre" else 6)
+    assert {module.weight.dtype for module in found} == {torch.float64}
+
+
+def test_without_norms_the_stream_starts_at_the_embeddings_and_adds_the_parts():
+    model = with_norms(toy(), NoNorm)
+    states = model.hidden_states(tokens())
     assert len(states) == 4
-    torch.testing.assert_close(states[0], model.tokens(tokens()) + model.positions.weight)
-    attention, ffn = (block.sublayer for block in model.layers[0])
-    middle = states[0] + attention(states[0])
-    torch.testing.assert_close(states[1], middle + ffn(middle))
+    embedded = model.embedding(tokens()) + model.positions.weight
+    torch.testing.assert_close(states[0], embedded)
+    block = model.blocks[0]
+    middle = states[0] + block.mixer(states[0])
+    torch.testing.assert_close(states[1], middle + block.feed_forward(middle))
 
 
 def test_no_residual_is_the_bare_composition():
-    model = toy(n_layers=1, placement="none", residual=False)
-    start, end = model.stream(tokens())
-    attention, ffn = model.layers[0]
-    torch.testing.assert_close(end, ffn(attention(start)))
+    model = toy(n_layers=1)
+    block = model.blocks[0]
+    without_residual(model)
+    start, end = model.hidden_states(tokens())
+    torch.testing.assert_close(end, block.feed_forward(block.mixer(start)))
+    torch.testing.assert_close(model(tokens()), model.output(end))
 
 
 def test_center_only_is_layer_norm_without_the_division():
@@ -115,11 +116,6 @@ def test_center_only_is_layer_norm_without_the_division():
     std = x.std(-1, correction=0, keepdim=True)
     torch.testing.assert_close(centered / std, layer_norm(x, None, None, eps=0.0))
     assert list(CenterOnly(9).parameters()) == []
-
-
-def test_no_norm_placed_before_equals_placement_none():
-    before, none = toy(norm=NoNorm), toy(placement="none")
-    torch.testing.assert_close(before(tokens()), none(tokens()))
 
 
 # --- initialization -----------------------------------------------------------------------------
@@ -131,14 +127,15 @@ def test_seed_alone_decides_the_weights():
     torch.manual_seed(2)
     again, other = toy(seed=3).state_dict(), toy(seed=4).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["head.weight"], other["head.weight"])
+    assert not torch.equal(first["output.weight"], other["output.weight"])
 
 
 def test_xavier_scale_zero_biases_and_unit_stream():
-    model = ToyTransformer(256, 64, 4, 2, seq=32)
-    attention, ffn = (block.sublayer for block in model.layers[0])
-    assert attention.qkv.weight.std().item() == pytest.approx(math.sqrt(2 / (4 * 64)), rel=0.03)
-    assert attention.out.weight.std().item() == pytest.approx(math.sqrt(2 / (2 * 64)), rel=0.03)
+    model = toy_decoder(256, 64, 4, 2, seq=32)
+    attention, ffn = model.blocks[0].mixer, model.blocks[0].feed_forward
+    for matrix in (attention.query, attention.key, attention.value):
+        assert matrix.weight.std().item() == pytest.approx(math.sqrt(2 / (4 * 64)), rel=0.03)
+    assert attention.output.weight.std().item() == pytest.approx(math.sqrt(2 / (2 * 64)), rel=0.03)
     assert ffn.down.weight.std().item() == pytest.approx(math.sqrt(2 / (5 * 64)), rel=0.03)
     assert ffn.up.bias.abs().max() == 0
     assert stream_std_by_layer(model, random_tokens(256, 8, 32, 0))[0] == pytest.approx(1, abs=0.05)
@@ -154,10 +151,12 @@ def test_random_tokens_repeat_and_cover_the_vocabulary():
 # --- measurements -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ffn", [None, VARIANTS[-1]["ffn"]])
-def test_ffn_output_matrices_are_one_a_layer_in_order(ffn):
-    model = toy(ffn=ffn)
-    expected = [layer[1].sublayer.down.weight for layer in model.layers]
+@pytest.mark.parametrize("kind", [{}, GATED])
+def test_ffn_output_matrices_are_one_a_layer_in_order(kind):
+    model = toy(**kind)
+    part = GatedFeedForward if kind else FeedForward
+    assert all(type(block.feed_forward) is part for block in model.blocks)
+    expected = [block.feed_forward.down.weight for block in model.blocks]
     assert [id(p) for p in ffn_output_matrices(model)] == [id(p) for p in expected]
 
 
@@ -173,12 +172,12 @@ def test_token_cosine_of_hand_made_states():
     states = [torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]]), torch.ones(2, 3, 2)]
     assert [token_cosine(state) for state in states] == pytest.approx([1 / 3, 1.0])
     model = toy(n_layers=1)
-    expected = [token_cosine(state) for state in model.stream(tokens())]
+    expected = [token_cosine(state) for state in model.hidden_states(tokens())]
     assert token_cosine_by_layer(model, tokens()) == expected
 
 
 def depth_law(placement, n_layers):
-    model = ToyTransformer(256, 64, 4, n_layers, seq=32, placement=placement).double()
+    model = toy_decoder(256, 64, 4, n_layers, seq=32, norm_position=placement).double()
     ids = random_tokens(256, 8, 33, seed=100)
     return gradient_by_layer(model, ids), stream_std_by_layer(model, ids[:, :-1])
 
@@ -200,7 +199,7 @@ def test_stream_grows_with_depth_under_pre_norm_only():
 
 
 def test_without_residual_the_tokens_collapse():
-    model = ToyTransformer(256, 64, 4, 24, seq=32, placement="none", residual=False).double()
+    model = without_residual(toy_decoder(256, 64, 4, 24, seq=32).double())
     ids = random_tokens(256, 4, 32, seed=0)
     assert stream_std_by_layer(model, ids)[-1] < 1e-6
     assert token_cosine_by_layer(model, ids)[-1] > 0.999
@@ -208,7 +207,7 @@ def test_without_residual_the_tokens_collapse():
 
 def test_it_learns_a_repeating_sequence():
     ids = torch.arange(13).repeat(4, 1) % 11
-    model = ToyTransformer(11, 16, 4, 1, seq=12)
+    model = toy_decoder(11, 16, 4, 1, seq=12)
     history = train(model, [(ids[:, :-1], ids[:, 1:])] * 60, 60, lr=1e-2)
     assert history.final_loss(5) < 0.1 < history.losses[0]
 
@@ -220,28 +219,22 @@ def test_it_learns_a_repeating_sequence():
 @pytest.mark.parametrize(
     ("sizes", "settings", "message"),
     [
-        ((0, 16, 4, 1), {}, "vocab_size 0"),
-        ((11, 16, 4, 0), {}, "n_layers 0"),
-        ((11, 16, 3, 1), {}, "dim 16, n_heads 3"),
-        ((11, 16, 0, 1), {}, "n_heads 0"),
-        ((11, 0, 1, 1), {}, "dim 0"),
-        ((11, 16, 4, 1), {"seq": 0}, "seq 0"),
-        ((11, 16, 4, 1), {"placement": "sandwich"}, "placement is 'sandwich'"),
-        ((11, 16, 4, 1), {"residual": False}, "residual=False needs placement 'none'"),
+        ((11, 16, 3, 1), {}, "dim 16 does not divide into 3 heads"),
+        ((11, 16, 4, 1), {"norm_position": "none"}, "norm_position is 'none'"),
     ],
 )
 def test_impossible_models_are_named(sizes, settings, message):
     with pytest.raises(ValueError, match=message):
-        ToyTransformer(*sizes, **settings)
+        toy_decoder(*sizes, **settings)
 
 
 @pytest.mark.bad_input
 def test_sequence_longer_than_the_positions():
-    with pytest.raises(ValueError, match="13 tokens, expected at most 12"):
+    with pytest.raises(ValueError, match="13"):
         toy()(tokens(seq=13))
 
 
 @pytest.mark.bad_input
-def test_ffn_of_another_width_is_refused():
-    with pytest.raises(ValueError, match=r"must be 32 \(dim\)"):
-        toy(ffn=lambda dim: FeedForward(2 * dim, dim))(tokens())
+def test_norms_of_what_has_no_blocks():
+    with pytest.raises(TypeError, match="a block is a Composed"):
+        with_norms(without_residual(toy()), NoNorm)
