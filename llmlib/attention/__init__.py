@@ -113,8 +113,7 @@ class Attention(nn.Module):
         context_dim: int | None = None,
         engine: AttentionEngine = "auto",
     ) -> None:
-        check_attention_engine(engine)
-        check_options(causal, window, scale)
+        _check(engine, causal, window, scale)
         super().__init__()
         n_kv_heads, head_dim = _heads(dim, n_heads, _or(n_kv_heads, n_heads), head_dim)
         value_dim, context_dim = _or(value_dim, head_dim), _or(context_dim, dim)
@@ -126,8 +125,8 @@ class Attention(nn.Module):
         self.key = nn.Linear(context_dim, n_kv_heads * head_dim, bias=qkv_bias)
         self.value = nn.Linear(context_dim, n_kv_heads * value_dim, bias=qkv_bias)
         self.output = nn.Linear(n_heads * value_dim, dim, bias=out_bias)
-        own = (RMSNorm(head_dim, norm_eps) for _ in "qk") if qk_norm else (query_norm, key_norm)
-        self.query_norm, self.key_norm = own
+        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else query_norm
+        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else key_norm
         self.sinks = nn.Parameter(torch.zeros(n_heads)) if sinks else None
         self.gate = nn.Linear(dim, n_heads * value_dim, bias=False) if gate else None
 
