@@ -247,9 +247,17 @@ class Attention(nn.Module):
         return f"{heads}, window={self.window}, causal={self.causal}"
 
 
-def _heads(dim: int, n_heads: int, n_kv_heads: int | None, head_dim: int | None) -> tuple[int, int]:
+def _check(engine: AttentionEngine, causal: bool, window: int | None, scale: float | None) -> None:
+    check_attention_engine(engine)
+    check_options(causal, window, scale)
+
+
+def _or(size: int | None, usual: int) -> int:
+    return usual if size is None else size
+
+
+def _heads(dim: int, n_heads: int, n_kv_heads: int, head_dim: int | None) -> tuple[int, int]:
     """How many key/value heads there are and how wide a head is, checked and filled in."""
-    n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
     check_sizes(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads)
     if head_dim is None and dim % n_heads:
         raise ValueError(f"dim {dim} does not divide into {n_heads} heads; give head_dim")
