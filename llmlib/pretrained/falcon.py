@@ -1,5 +1,7 @@
 """Falcon on Hugging Face: the parts side by side with one norm or two, or in turn."""
 
+from typing import Literal
+
 import llmlib.architecture as arch
 from llmlib.pretrained.bloom import NAMES
 from llmlib.pretrained.everywhere import EVERYWHERE
@@ -25,6 +27,8 @@ from llmlib.pretrained.settings import (
     Table,
     harmless,
 )
+
+Order = Literal["in turn", "parallel", "parallel, one norm"]
 
 SETTINGS: Table = {
     **EVERYWHERE,
@@ -72,7 +76,7 @@ def configure(settings: Settings) -> arch.ModelConfig:
             settings, activation=activation(settings, "activation"), gated=False, bias=bias
         ),
         arch.Norm("layer", settings["layer_norm_epsilon"], bias=True),
-        order=_order(settings),  # type: ignore[arg-type]
+        order=_order(settings),
     )
     return model(settings, [block] * settings["num_hidden_layers"])
 
@@ -93,7 +97,7 @@ def _kv_heads(settings: Settings) -> int | None:
     return n_heads
 
 
-def _order(settings: Settings) -> str:
+def _order(settings: Settings) -> Order:
     """How the two parts stand, and how many norms they read."""
     new, norms = settings["new_decoder_architecture"], settings["num_ln_in_parallel_attn"]
     if settings["parallel_attn"] and norms in ((None, 1, 2) if new else (None, 1)):

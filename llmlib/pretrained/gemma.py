@@ -1,4 +1,4 @@
-"""Gemma 2 and 3 on Hugging Face: norms before and after each part, windows in most layers."""
+"""Gemma on Hugging Face; 2 and 3 have norms before and after each part, windows in most layers."""
 
 import math
 
@@ -37,12 +37,18 @@ from llmlib.pretrained.settings import (
 SETTINGS: Table = {
     **DECODER,
     **ROPE,
-    "num_key_value_heads": SIZE(4),
+    "num_key_value_heads": SIZE(16),
     "head_dim": SIZE(256),
-    "hidden_activation": TEXT("gelu_pytorch_tanh"),
+    "hidden_act": TEXT("gelu_pytorch_tanh"),
+    "hidden_activation": TEXT(None, null=True),
     "max_position_embeddings": SIZE(8192),
     "attention_bias": FLAG(False),
     "tie_word_embeddings": FLAG(True),
+}
+GEMMA2_SETTINGS: Table = {
+    **SETTINGS,
+    "num_key_value_heads": SIZE(4),
+    "hidden_activation": TEXT("gelu_pytorch_tanh"),
     "query_pre_attn_scalar": SIZE(256),
     "sliding_window": SIZE(4096, null=True),
     "layer_types": TEXTS(None, null=True),
@@ -51,7 +57,7 @@ SETTINGS: Table = {
     **harmless("an older name of hidden_activation that no version reads", "hidden_act"),
 }
 GEMMA3_SETTINGS: Table = {
-    **SETTINGS,
+    **GEMMA2_SETTINGS,
     "max_position_embeddings": SIZE(131_072),
     "rope_local_base_freq": POSITIVE(None, null=True),
     "sliding_window_pattern": SIZE(6),
@@ -70,6 +76,16 @@ NAMES: Names = {
         "model.layers.{i}.post_feedforward_layernorm.weight"
     ),
 }
+
+
+def configure(settings: Settings) -> arch.ModelConfig:
+    """What the settings of the first Gemma describe; of two names of the activation one is read."""
+    read, other = settings["hidden_act"], settings["hidden_activation"]
+    if other not in (None, read):
+        raise ValueError(f"hidden_activation is {other!r} beside hidden_act {read!r}, expected one")
+    block = arch.Block(attention(settings, rope(settings)), feed_forward(settings), _norm(settings))
+    blocks = [block] * settings["num_hidden_layers"]
+    return model(settings, blocks, embedding_scale=math.sqrt(settings["hidden_size"]))
 
 
 def configure_gemma2(settings: Settings) -> arch.ModelConfig:
@@ -126,7 +142,8 @@ def _configure(
     )
 
 
-GEMMA2 = Family(SETTINGS, configure_gemma2, NAMES, no_weights=ANGLES)
+GEMMA = Family(SETTINGS, configure, LLAMA_NAMES, no_weights=ANGLES)
+GEMMA2 = Family(GEMMA2_SETTINGS, configure_gemma2, NAMES, no_weights=ANGLES)
 GEMMA3_TEXT = Family(GEMMA3_SETTINGS, configure_gemma3, NAMES, no_weights=ANGLES)
 
 

@@ -20,14 +20,15 @@ from llmlib.pretrained.cohere import COHERE
 from llmlib.pretrained.deepseek import DEEPSEEK_V2
 from llmlib.pretrained.falcon import FALCON
 from llmlib.pretrained.family import Family
-from llmlib.pretrained.gemma import GEMMA2, GEMMA3, GEMMA3_TEXT
+from llmlib.pretrained.gemma import GEMMA, GEMMA2, GEMMA3, GEMMA3_TEXT
+from llmlib.pretrained.glm import GLM, GLM4
 from llmlib.pretrained.gpt2 import GPT2
 from llmlib.pretrained.gpt_neox import GPT_NEOX
 from llmlib.pretrained.llama import GRANITE, LLAMA, MINISTRAL, MISTRAL, QWEN2, QWEN3, SMOLLM3
 from llmlib.pretrained.mpt import MPT
 from llmlib.pretrained.names import rules_of, without_prefix
 from llmlib.pretrained.olmo import OLMO2, OLMO3
-from llmlib.pretrained.phi import GLM4, PHI3
+from llmlib.pretrained.phi import PHI3
 from llmlib.pretrained.settings import Settings, other_names, read_settings
 from llmlib.pretrained.starcoder import STARCODER2
 
@@ -40,12 +41,14 @@ FAMILIES: dict[str, Family] = {
     "qwen3": QWEN3,
     "smollm3": SMOLLM3,
     "granite": GRANITE,
+    "gemma": GEMMA,
     "gemma2": GEMMA2,
     "gemma3": GEMMA3,
     "gemma3_text": GEMMA3_TEXT,
     "olmo2": OLMO2,
     "olmo3": OLMO3,
     "phi3": PHI3,
+    "glm": GLM,
     "glm4": GLM4,
     "starcoder2": STARCODER2,
     "cohere": COHERE,

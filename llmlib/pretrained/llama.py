@@ -66,11 +66,11 @@ def configure(settings: Settings) -> arch.ModelConfig:
 
 
 def _in_layers(
-    settings: Settings, differing: list[dict[str, Any]], of_model: dict[str, Any] | None = None,
-    residual_scale: float = 1.0,
+    settings: Settings, differing: list[dict[str, Any]], base: float = 10_000.0,
+    residual_scale: float = 1.0, **of_model: Any,
 ) -> arch.ModelConfig:  # fmt: skip
     """A Llama; in `differing` what the attention of each layer does differently."""
-    turning = rope(settings, settings.get("default_theta", 10_000.0))
+    turning = rope(settings, base)
     blocks = [
         arch.Block(
             attention(settings, **{"rope": turning, **changes}),
@@ -80,7 +80,7 @@ def _in_layers(
         )
         for changes in differing
     ]
-    return model(settings, blocks, **(of_model or {}))
+    return model(settings, blocks, **of_model)
 
 
 LLAMA = Family(SETTINGS, configure, NAMES, no_weights=ANGLES)
@@ -201,7 +201,7 @@ def configure_smollm3(settings: Settings) -> arch.ModelConfig:
     for changes, turns in zip(differing, turned, strict=True):
         if not turns:
             changes["rope"] = None
-    return _in_layers({**settings, "default_theta": 2_000_000.0}, differing)
+    return _in_layers(settings, differing, base=2_000_000.0)
 
 
 SMOLLM3 = Family(SMOLLM3_SETTINGS, configure_smollm3, NAMES, no_weights=ANGLES)
@@ -229,7 +229,9 @@ def configure_granite(settings: Settings) -> arch.ModelConfig:
     }
     of_model = {name: scale for name, scale in scales.items() if scale != 1}
     differing = [changes] * settings["num_hidden_layers"]
-    return _in_layers(settings, differing, of_model, settings["residual_multiplier"])
+    return _in_layers(
+        settings, differing, residual_scale=settings["residual_multiplier"], **of_model
+    )
 
 
 GRANITE = Family(GRANITE_SETTINGS, configure_granite, NAMES, no_weights=ANGLES)

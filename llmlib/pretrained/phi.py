@@ -1,4 +1,4 @@
-"""Phi-3 and GLM-4 on Hugging Face: matrices stored as one, RoPE over a part of each head."""
+"""Phi-3 on Hugging Face: matrices that are stored as one."""
 
 import llmlib.architecture as arch
 from llmlib.pretrained.family import (
@@ -13,7 +13,7 @@ from llmlib.pretrained.family import (
 from llmlib.pretrained.llama import NAMES as LLAMA_NAMES
 from llmlib.pretrained.names import Names, half, projection
 from llmlib.pretrained.rope_settings import PARTIAL, PHI3_SCALINGS, ROPE, rope
-from llmlib.pretrained.settings import FLAG, POSITIVE, SIZE, Only, Settings, Table
+from llmlib.pretrained.settings import POSITIVE, SIZE, Only, Settings, Table
 
 SETTINGS: Table = {
     **DECODER,
@@ -52,34 +52,3 @@ def configure(settings: Settings) -> arch.ModelConfig:
 
 
 PHI3 = Family(SETTINGS, configure, NAMES, no_weights=ANGLES)
-
-
-# --- GLM-4 --------------------------------------------------------------------------------------
-
-GLM4_SETTINGS: Table = {
-    **DECODER,
-    **ROPE,
-    **PARTIAL,
-    "num_key_value_heads": SIZE(2),
-    "head_dim": SIZE(128),
-    "max_position_embeddings": SIZE(131_072),
-    "rms_norm_eps": POSITIVE(1.5625e-07),
-    "attention_bias": FLAG(True),
-}
-GLM4_NAMES: Names = {
-    **LLAMA_NAMES,
-    "blocks.{i}.norms.mixer_output.weight": "model.layers.{i}.post_self_attn_layernorm.weight",
-    "blocks.{i}.norms.feed_forward_output.weight": "model.layers.{i}.post_mlp_layernorm.weight",
-    **GATE_AND_UP,
-}
-
-
-def configure_glm4(settings: Settings) -> arch.ModelConfig:
-    """What the settings of GLM-4 describe: norms before and after each part."""
-    turning = rope(settings, share=0.5, layout="interleaved")
-    mixer = attention(settings, turning, out_bias=False)
-    block = arch.Block(mixer, feed_forward(settings), rms(settings), "sandwich")
-    return model(settings, [block] * settings["num_hidden_layers"])
-
-
-GLM4 = Family(GLM4_SETTINGS, configure_glm4, GLM4_NAMES, no_weights=ANGLES)

@@ -7,7 +7,7 @@ Gemma 3 and OLMo 3 have a RoPE for the layers with a window and another for thos
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import llmlib.architecture as arch
 from llmlib.pretrained.settings import (
@@ -82,7 +82,7 @@ def rope(
     settings: Settings,
     base: float = 10_000.0,
     share: float | None = None,
-    layout: str = "half",
+    layout: Literal["half", "interleaved"] = "half",
     scalings: Mapping[str, Table] = SCALINGS,
     beside: Mapping[str, str] | None = None,
 ) -> arch.Rope:
@@ -113,7 +113,7 @@ def rope(
     if share is None and part not in (None, 1.0):
         where = f"in {objects[0]}, " if objects else ""
         raise ValueError(f"{where}partial_rotary_factor is {part}, expected 1.0, or no such key")
-    return arch.Rope(theta, part or share or 1.0, scaling, layout)  # type: ignore[arg-type]
+    return arch.Rope(theta, part or share or 1.0, scaling, layout)
 
 
 def ropes(settings: Settings, bases: Mapping[str, float]) -> dict[str, arch.Rope]:

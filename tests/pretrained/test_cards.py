@@ -72,6 +72,8 @@ FOLDERS = {
                          embedding_multiplier=12.0, attention_multiplier=0.015625,
                          residual_multiplier=0.22, logits_scaling=8.0),
     ),
+    "Gemma-2B": ("gemma", sizes(256_000, 2048, 16_384, 18, 8, 1, head_dim=256)),
+    "GLM-4-9B": ("glm", sizes(151_552, 4096, 13_696, 40, 32, 2, head_dim=128)),
     "Gemma-2-2B": ("gemma2", sizes(256_000, 2304, 9216, 26, 8, 4, head_dim=256)),
     "Gemma-2-27B": (
         "gemma2", sizes(256_000, 4608, 36_864, 46, 32, 16, head_dim=128, query_pre_attn_scalar=144),

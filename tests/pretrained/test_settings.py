@@ -119,6 +119,8 @@ def test_deepseek_settings():
          "with factor, rope_type; expected an object for each of sliding_attention, full"),
         ("gemma3_text", {"rope_scaling": {"type": "linear", "factor": 8.0}}, "expected rope_type"),
         ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
+        ("gemma", {"hidden_act": "gelu", "hidden_activation": "gelu_pytorch_tanh"},
+         "hidden_activation is 'gelu_pytorch_tanh' beside hidden_act 'gelu', expected one"),
         ("gemma3", {}, "text_config is missing, expected an object with keys"),
         ("gemma3", {"text_config": {"hidden_act": 1, "bits": 4}}, "in text_config, bits is 4"),
         ("gemma3", {"text_config": {"tie_word_embeddings": False}},
