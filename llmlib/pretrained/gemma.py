@@ -79,10 +79,15 @@ NAMES: Names = {
 
 
 def configure(settings: Settings) -> arch.ModelConfig:
-    """What the settings of the first Gemma describe; of two names of the activation one is read."""
+    """What the settings of the first Gemma describe.
+
+    Its first folders say "gelu" where they mean what it was trained with, the tanh form.
+    """
     read, other = settings["hidden_act"], settings["hidden_activation"]
-    if other not in (None, read):
+    meant = "gelu_pytorch_tanh" if read == "gelu" else read
+    if other not in (None, meant):
         raise ValueError(f"hidden_activation is {other!r} beside hidden_act {read!r}, expected one")
+    settings = {**settings, "hidden_act": meant}
     block = arch.Block(attention(settings, rope(settings)), feed_forward(settings), _norm(settings))
     blocks = [block] * settings["num_hidden_layers"]
     return model(settings, blocks, embedding_scale=math.sqrt(settings["hidden_size"]))
