@@ -57,9 +57,9 @@ def shards(path, changes=None):
     return path, weights
 
 
-def write_gguf(path, model, architecture="llama", change=lambda tensors: None, **settings):
+def write_gguf(path, model, architecture="llama", change=lambda tensors: None, split=0, **settings):
     """A random model as llama.cpp stores it, without a tokenizer."""
-    config, writer = model.config, gguf.GGUFWriter(path, architecture)
+    config, writer = model.config, gguf.GGUFWriter(path, architecture, split_max_tensors=split)
     block = arch.layers(config.stack.runs)[-1]  # of Gemma's, one without a window
     mixer = block.mixer
     numbers = {

@@ -39,8 +39,8 @@ def load_gguf(
     """The model and the tokenizer of a GGUF file.
 
     Args:
-        path: the file, or any of the files of one model; numbers in F32, F16, BF16, Q8_0, Q4_0 to
-            Q5_1, or Q2_K to Q6_K.
+        path: the file, or any of the files of one model; architectures llama (Mistral too), qwen2,
+            qwen3, gemma2, gemma3; numbers in F32, F16, BF16, Q8_0, Q4_0 to Q5_1, or Q2_K to Q6_K.
         dtype: type of the weights in memory, whatever the file holds, or its name: float64,
             float32, float16, bfloat16.
 

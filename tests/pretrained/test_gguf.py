@@ -37,6 +37,16 @@ def test_models_in_gguf_files(tmp_path, architecture, changes):
     assert torch.equal(found(ids), expected(ids))
 
 
+@torch.no_grad()
+def test_models_in_several_gguf_files(tmp_path):
+    expected = small()
+    write_gguf(tmp_path / "small.gguf", expected, split=7)
+    first, *others = sorted(tmp_path.glob("small-0000?-of-0000?.gguf"))
+    assert len(others) == 2
+    ids = torch.arange(20)[None]
+    assert torch.equal(gguf_model(GGUFFile(first))(ids), expected(ids))
+
+
 GEMMA = {**LLAMA, "head_dim": 6, "sliding_window": 5}
 GEMMA_KEYS = {"attention.key_length": 6, "attention.value_length": 6,
               "attention.sliding_window": 5}  # fmt: skip
