@@ -60,7 +60,7 @@ def _positions(config: arch.ModelConfig) -> str:
         case arch.Sinusoidal():
             return "sinusoidal"
     mixers = attentions_of(config)
-    if any(isinstance(one, arch.Attention) and one.alibi for one in mixers):
+    if any(one.alibi for one in mixers):
         return "ALiBi"
     ropes = [one.rope for one in mixers if one.rope is not None]
     if not ropes:
