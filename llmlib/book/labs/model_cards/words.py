@@ -34,6 +34,7 @@ def kinds_of(config: arch.ModelConfig) -> list[arch.Block]:
 
 
 def attentions_of(config: arch.ModelConfig) -> list[arch.Attention | arch.Latent]:
+    """The kinds of attention of a model's stack; layers with a state have none."""
     mixers = [block.mixer for block in kinds_of(config)]
     return [one for one in mixers if isinstance(one, arch.Attention | arch.Latent)]
 
