@@ -171,11 +171,11 @@ def _lengths(blocks: list[arch.Block], times: list[Any], name: str, table: _Tabl
     rest = max(plain or range(len(blocks)), key=lambda k: times[k])
     letters: list[Any] = [0] * len(blocks)
     for k, one in enumerate(names):
-        if k != rest:
-            known = one is not None and one not in names[:k]
-            letters[k] = (
-                table.values.get(one, LETTERS[one]) if known else indexed("n_layers", k + 1)
-            )
+        if one is None or one in names[:k]:
+            letters[k] = indexed("n_layers", k + 1)
+        else:
+            letters[k] = table.values.get(one, LETTERS[one])
+    letters[rest] = 0
     letters[rest] = whole - sum(letters)
     return letters
 
