@@ -112,7 +112,7 @@ def _position_bytes(stack: arch.Stack, seq: Count, size: Count, attention: Atten
     """Ids of a table's rows, tables of RoPE, each once, and slopes of ALiBi."""
     mixers = [known_parts(block)[0] for block, _, _ in arch.kinds(stack.runs)]
     turned = {(x.rope, _turned(x)) for x in mixers if x.rope is not None}
-    slopes = {x.n_heads for x in mixers if isinstance(x, arch.Attention) and x.alibi}
+    slopes = {x.n_heads for x in mixers if x.alibi}
     # A cosine and a sine for each pair.
     rope = sum(largest(size, SINGLE) * seq * width for _, width in turned)
     learned = INDEX * seq * int(isinstance(stack.positions, arch.Learned))

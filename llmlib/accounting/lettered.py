@@ -169,24 +169,19 @@ def _lengths(blocks: list[arch.Block], times: list[Any], name: str, table: _Tabl
     names = [_kind(block, blocks) for block in blocks]
     plain = [k for k, one in enumerate(names) if one is None]
     rest = max(plain or range(len(blocks)), key=lambda k: times[k])
-    letters: list[Any] = [None] * len(blocks)
-    used: set[str] = set()
+    letters: list[Any] = [0] * len(blocks)
     for k, one in enumerate(names):
-        if k == rest:
-            continue
-        fresh = one is not None and one not in used
-        letters[k] = _length(one, table) if fresh else indexed("n_layers", k + 1)
-        used.add(one or "")
-    letters[rest] = whole - sum(x for x in letters if x is not None)
+        if one is None or one in names[:k]:
+            letters[k] = indexed("n_layers", k + 1)
+        else:
+            letters[k] = table.values.get(one, LETTERS[one])
+    letters[rest] = 0
+    letters[rest] = whole - sum(letters)
     return letters
 
 
-def _length(name: str | None, table: _Table) -> Any:
-    return table.values.get(name, LETTERS[name]) if name else None
-
-
 def _kind(block: arch.Block, blocks: list[arch.Block]) -> str | None:
-    """The letter of such layers where others are of another kind."""
+    """The alphabet's field of such layers where others are of another kind."""
 
     def any_other(test: Callable[[arch.Block], bool]) -> bool:
         return not test(block) and any(map(test, blocks))

@@ -18,7 +18,7 @@ class Letter:
     field: str  # of a description, or the argument of a count
     meaning: str
     place: int = 99  # in a product, from the left: counts first, then widths
-    kind: Literal["size", "switch", "choice", "number"] = "size"  # switch, choice: 0 or 1
+    kind: Literal["size", "switch", "choice", "number"] = "size"  # switch: 0 or 1
 
     @property
     def symbol(self) -> sympy.Symbol:

@@ -26,6 +26,21 @@ def neox(dim: int, n_layers: int, heads: int, vocabulary: int) -> dict[str, Any]
     }  # fmt: skip
 
 
+LINEAR = {"rope_type": "linear", "factor": 8.0}
+YARN = {
+    "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192,
+    "attention_factor": 1.2079441541679836, "beta_fast": 32, "beta_slow": 1,
+}  # fmt: skip
+
+
+def by_kind(near: float, far: float, scaling: dict[str, Any]) -> dict[str, Any]:
+    """RoPE of layers with a window and of layers that see all, as transformers 5 has it."""
+    return {
+        "sliding_attention": {"rope_type": "default", "rope_theta": near},
+        "full_attention": {"rope_theta": far, **scaling},
+    }
+
+
 def gemma2(dim: int, n_layers: int, heads: int, groups: int, ffn: int, **more: Any) -> Any:
     sizes = {"vocab_size": 256_000, "head_dim": 256, "query_pre_attn_scalar": 256}
     caps = {"final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0, "sliding_window": 4096}
@@ -34,7 +49,8 @@ def gemma2(dim: int, n_layers: int, heads: int, groups: int, ffn: int, **more: A
 
 def gemma3(dim: int, n_layers: int, heads: int, groups: int, ffn: int, **more: Any) -> Any:
     sizes = {"vocab_size": 262_208, "head_dim": 256, "query_pre_attn_scalar": 256}
-    windows = {"sliding_window": 1024, "sliding_window_pattern": 6}
+    windows = {"sliding_window": 1024, "rope_parameters": by_kind(1e4, 1e6, LINEAR)}
+    windows |= {"max_position_embeddings": 131_072}
     return llama(dim, n_layers, heads, groups, ffn, **{**sizes, **windows, **more})
 
 
@@ -55,8 +71,9 @@ def granite(dim: int, ffn: int, scale: float, logits: float) -> Any:
 
 def olmo(dim: int, n_layers: int, heads: int, ffn: int, vocabulary: int, **more: Any) -> Any:
     return llama(
-        dim, n_layers, heads, heads, ffn, vocab_size=vocabulary, tie_word_embeddings=False,
-        rms_norm_eps=1e-6, rope_theta=500_000.0, **more,
+        dim, n_layers, heads, heads, ffn, vocab_size=vocabulary,
+        **{"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "max_position_embeddings": 4096,
+           **more},
     )  # fmt: skip
 
 
@@ -102,24 +119,29 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "StarCoder2-7B": ("Starcoder2", starcoder2(4608, 32, 36, 4, 1_000_000.0, True)),
     "StarCoder2-15B": ("Starcoder2", starcoder2(6144, 40, 48, 4, 100_000.0, False)),
     "Command R": ("Cohere", llama(8192, 40, 64, 64, 22_528, vocab_size=256_000,
-                                  logit_scale=0.0625, tie_word_embeddings=True)),
+                                  logit_scale=0.0625, rope_theta=8_000_000.0,
+                                  layer_norm_eps=1e-5, tie_word_embeddings=True)),
     "Nemotron-4-15B": ("Nemotron", llama(6144, 32, 48, 8, 24_576, vocab_size=256_000,
                                          hidden_act="relu2", tie_word_embeddings=False)),
-    "OLMo-2-7B": ("Olmo2", olmo(4096, 32, 32, 11_008, 100_352)),
-    "OLMo-2-13B": ("Olmo2", olmo(5120, 40, 40, 13_824, 100_352)),
-    "OLMo-3-7B": ("Olmo3", olmo(4096, 32, 32, 11_008, 100_278, sliding_window=4096)),
+    "OLMo-2-7B": ("Olmo2", olmo(4096, 32, 32, 11_008, 100_352, rope_theta=5e5)),
+    "OLMo-2-13B": ("Olmo2", olmo(5120, 40, 40, 13_824, 100_352, rope_theta=5e5)),
+    "OLMo-3-7B": ("Olmo3", olmo(4096, 32, 32, 11_008, 100_278, sliding_window=4096,
+                                max_position_embeddings=65_536,
+                                rope_parameters=by_kind(5e5, 5e5, YARN))),
     "Gemma-2-2B": ("Gemma2", gemma2(2304, 26, 8, 4, 9216)),
     "Gemma-2-9B": ("Gemma2", gemma2(3584, 42, 16, 8, 14_336)),
     "Gemma-2-27B": ("Gemma2", gemma2(4608, 46, 32, 16, 36_864, head_dim=128,
                                      query_pre_attn_scalar=144)),
     "Gemma-3-1B": ("Gemma3", gemma3(1152, 26, 4, 1, 6912, vocab_size=262_144,
-                                    sliding_window=512)),
+                                    sliding_window=512, max_position_embeddings=32_768,
+                                    rope_parameters=by_kind(1e4, 1e6, {}))),
     "Gemma-3-4B": ("Gemma3", gemma3(2560, 34, 8, 4, 10_240)),
     "Gemma-3-12B": ("Gemma3", gemma3(3840, 48, 16, 8, 15_360)),
     "Gemma-3-27B": ("Gemma3", gemma3(5376, 62, 32, 16, 21_504, head_dim=128,
                                      query_pre_attn_scalar=168)),
     "SmolLM3-3B": ("SmolLM3", llama(2048, 36, 16, 4, 11_008, vocab_size=128_256,
-                                    no_rope_layer_interval=4, tie_word_embeddings=True)),
+                                    no_rope_layer_interval=4, rope_theta=5_000_000.0,
+                                    max_position_embeddings=65_536, tie_word_embeddings=True)),
     "Phi-3-mini": ("Phi3", llama(3072, 32, 32, 32, 8192, vocab_size=32_064, sliding_window=2047,
                                  tie_word_embeddings=False)),
     "Granite-3.0-2B": ("Granite", granite(2048, 8192, 0.015625, 8.0)),
@@ -127,7 +149,12 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "GLM-4-9B": ("Glm", llama(4096, 40, 32, 2, 13_696, head_dim=128, vocab_size=151_552,
                               attention_bias=True, tie_word_embeddings=False)),
     "Ministral-8B": ("Ministral", llama(4096, 36, 32, 8, 12_288, head_dim=128,
-                                        vocab_size=131_072, tie_word_embeddings=False)),
+                                        vocab_size=131_072, rope_theta=100_000_000.0,
+                                        rms_norm_eps=1e-5, sliding_window=32_768,
+                                        max_position_embeddings=131_072,
+                                        layer_types=["full_attention",
+                                                     *["sliding_attention"] * 3] * 9,
+                                        tie_word_embeddings=False)),
     "DeepSeek-V3": ("DeepseekV3", DEEPSEEK_V3),
     "gpt-oss-20b": ("GptOss", gpt_oss(24, 32)),
     "gpt-oss-120b": ("GptOss", gpt_oss(36, 128)),

@@ -4,6 +4,7 @@ The models are built on the meta device, which knows shapes and holds no numbers
 billion parameters take no memory.
 """
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import transformers
 import llmlib.architecture as arch
 from llmlib.accounting import parameters
 from llmlib.model_cards import CARDS
+from llmlib.pretrained.huggingface import configure
 from tests.folding import for_each
 from tests.parity.components import grouped
 from tests.parity.published import PUBLISHED
@@ -55,6 +57,14 @@ def width(block: Any) -> int:
     return int(part.ffn_dim)
 
 
+def rope_like(rope: arch.Rope | None) -> dict[str, Any]:
+    """RoPE's base and how it is stretched."""
+    if rope is None:
+        return {}
+    settings = {"rope_type": "default"} if rope.scaling is None else rope.scaling.settings()
+    return {"rope_parameters": {"rope_theta": rope.base, **settings}}
+
+
 def llama_like(c: arch.ModelConfig) -> dict[str, Any]:
     """Llama's names for a card's sizes, which Mistral, Qwen, Gemma and DeepSeek share."""
     return {
@@ -66,6 +76,8 @@ def llama_like(c: arch.ModelConfig) -> dict[str, Any]:
         "intermediate_size": width(first(c)),
         "max_position_embeddings": getattr(c.stack.positions, "rows", c.context),
         "tie_word_embeddings": c.tied,
+        "rms_norm_eps": first(c).norm.eps,
+        **rope_like(first(c).mixer.rope),
     }
 
 
@@ -269,3 +281,23 @@ def test_choices_that_no_count_shows_are_the_card_too(name: str) -> None:
     assert base == (known("rope_parameters") or {}).get("rope_theta")
     assert block.mixer.window == known("sliding_window")
     assert c.tied == given["tie_word_embeddings"]
+
+
+def loaded(name: str) -> Any:
+    """What the library's loader makes of transformers' configuration; None for what it refuses."""
+    given = reference_model(name).config.to_dict()  # type: ignore[operator, union-attr]
+    with contextlib.suppress(KeyError, ValueError):
+        return configure(given["model_type"], given)
+    return None
+
+
+def test_the_loader_describes_a_model_as_its_card_does() -> None:
+    """Equal models have equal descriptions, whoever writes them down."""
+    read = {name: loaded(name) for name in EXACT}
+    assert {
+        name for name, config in read.items() if config not in (None, CARDS[name].config)
+    } == set()
+    lines = ("GPT-2", "BLOOM", "LLaMA", "Llama", "SmolLM2", "Mistral", "Qwen2", "Qwen3")
+    assert {name for name in EXACT if name.startswith(lines)} <= {
+        name for name, config in read.items() if config is not None
+    }

@@ -3,6 +3,7 @@
 The models are built on the meta device, which knows shapes and holds no numbers.
 """
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import transformers
 import llmlib.architecture as arch
 from llmlib.accounting import parameters
 from llmlib.model_cards import CARDS
+from llmlib.pretrained.huggingface import FAMILIES, configure
 from tests.folding import for_each
 from tests.parity.components import grouped
 from tests.parity.published import PUBLISHED
@@ -42,10 +44,7 @@ def test_every_component_is_that_of_transformers(name: str) -> None:
         assert sum(found.values()) == one.published_parameters
 
 
-# Ministral's release has no list of layers, and transformers' own is of windows alone.
-WINDOWED = [
-    name for name in PUBLISHED if hasattr(config_of(name), "layer_types") and name != "Ministral-8B"
-]
+WINDOWED = [name for name in PUBLISHED if hasattr(config_of(name), "layer_types")]
 
 
 @for_each("name", WINDOWED)
@@ -86,11 +85,29 @@ def test_choices_that_no_count_shows_are_the_releases(name: str) -> None:
         "sliding_window": {one.window for one in mixers} - {None},
         "attn_logit_softcapping": {one.softcap for one in mixers},
         "attention_multiplier": {one.scale for one in mixers},
-        "rope_theta": {one.rope and one.rope.base for one in mixers},
-        "rotary_pct": {one.rope and one.rope.share for one in mixers},
+        "rope_theta": {one.rope.base for one in mixers if one.rope is not None},
+        "rotary_pct": {one.rope.share for one in mixers if one.rope is not None},
         "query_pre_attn_scalar": {(one.scale or one.head_dim**-0.5) ** -2 for one in mixers},
         "logit_scale": {config.output_scale},
     }
     for field in given.keys() & mine.keys():
         (found,) = mine[field]
         assert found == pytest.approx(given[field]), field
+
+
+LOADED = [name for name in PUBLISHED if config_of(name).model_type in FAMILIES]
+
+
+@for_each("name", LOADED)
+def test_the_loader_reads_the_card_out_of_the_released_configuration(name: str) -> None:
+    """Every field of the description: two people's reading of the same model."""
+    given = config_of(name).to_dict()
+    read = configure(given["model_type"], given)
+    card = CARDS[name].config
+    if name == "Command R":  # whose note says that its context is the announced one
+        read = dataclasses.replace(read, context=card.context)
+    assert read == card
+
+
+def test_most_newer_cards_can_be_loaded() -> None:
+    assert len(LOADED) >= 25

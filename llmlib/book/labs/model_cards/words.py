@@ -34,6 +34,7 @@ def kinds_of(config: arch.ModelConfig) -> list[arch.Block]:
 
 
 def attentions_of(config: arch.ModelConfig) -> list[arch.Attention | arch.Latent]:
+    """The kinds of attention of a model's stack; layers with a state have none."""
     mixers = [block.mixer for block in kinds_of(config)]
     return [one for one in mixers if isinstance(one, arch.Attention | arch.Latent)]
 
@@ -60,7 +61,7 @@ def _positions(config: arch.ModelConfig) -> str:
         case arch.Sinusoidal():
             return "sinusoidal"
     mixers = attentions_of(config)
-    if any(isinstance(one, arch.Attention) and one.alibi for one in mixers):
+    if any(one.alibi for one in mixers):
         return "ALiBi"
     ropes = [one.rope for one in mixers if one.rope is not None]
     if not ropes:
