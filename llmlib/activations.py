@@ -49,6 +49,15 @@ def relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.where(wide <= 0, torch.zeros_like(wide), wide).to(x.dtype)
 
 
+def relu_squared(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The square of ReLU, max(0, x)^2, whose slope begins at 0: Nemotron-4's choice.
+
+    Source: so2021primer.
+    """
+    positive = relu(_wide(x))
+    return (positive * positive).to(x.dtype)
+
+
 def sigmoid(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The logistic function, sigma(x) = 1 / (1 + exp(-x)), between 0 and 1.
 
@@ -138,6 +147,7 @@ def _gelu_tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 ACTIVATIONS: dict[str, Elementwise] = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": _gelu_tanh,  # GPT-2's and GPT-3's form
     "swish": swish,

@@ -32,6 +32,7 @@ def test_formulas_against_plain_python() -> None:
         tanh = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
         expected = {
             "relu": max(0.0, x),
+            "relu_squared": max(0.0, x) ** 2,
             "sigmoid": logistic,
             "swish": x * logistic,
             "silu": x * logistic,
@@ -90,6 +91,14 @@ def test_glu_with_tied_identity_weights_is_swish() -> None:
         assert torch.allclose(act.glu(beta * x, x), act.swish(x, beta), rtol=0, atol=1e-15)
 
 
+def test_squared_relu_has_no_corner() -> None:
+    x = torch.tensor([-2.0, -1e-3, 0.0, 1e-3, 3.0], dtype=torch.float64, requires_grad=True)
+    y = act.relu_squared(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert y.tolist() == pytest.approx([0, 0, 0, 1e-6, 9], abs=1e-15)
+    assert slope.tolist() == pytest.approx([0, 0, 0, 2e-3, 6], abs=1e-15)
+
+
 def test_glu_is_unbounded_in_the_value() -> None:
     gate = torch.zeros(2)
     assert act.glu(gate, torch.tensor([1000.0, -1000.0])).tolist() == [500.0, -500.0]
@@ -103,6 +112,7 @@ def test_nan_and_infinity(dtype: torch.dtype) -> None:
     inf = math.inf
     x = torch.tensor([math.nan, inf, -inf], dtype=dtype)
     ends = {"sigmoid": (1.0, 0.0), "relu": (inf, 0.0), "identity": (inf, -inf)}
+    ends["relu_squared"] = ends["relu"]
     for name, function in act.ACTIVATIONS.items():
         y = function(x)
         high, low = ends.get(name, (inf, math.nan))  # -inf * 0 is NaN, as in torch
@@ -184,7 +194,7 @@ def test_beta_gradient_is_the_formula() -> None:
 def test_slopes_at_zero_and_far_out_are_finite() -> None:
     x = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4])
     expected = {"relu": 0.0, "gelu": 0.5, "gelu_tanh": 0.5, "swish": 0.5, "silu": 0.5}
-    expected |= {"sigmoid": 0.25, "identity": 1.0}
+    expected |= {"sigmoid": 0.25, "identity": 1.0, "relu_squared": 0.0}
     for name, function in act.ACTIVATIONS.items():
         slope = sloped(function, x)
         assert slope.isfinite().all(), name

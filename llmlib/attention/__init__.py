@@ -28,6 +28,7 @@ from llmlib.attention.formula import (
     attention,
     attention_weights,
     reference_attention,
+    visible_after,
     visible_at,
     visible_keys,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "engine_asked",
     "pool_heads",
     "reference_attention",
+    "visible_after",
     "visible_at",
     "visible_keys",
 ]
@@ -280,8 +282,9 @@ def _check_rotation(q: Tensor, rotation: Rotation) -> None:
     """Tables of one row would be stretched over all positions, and too wide ones cannot turn."""
     rows, width = rotation[0].shape[-2], 2 * rotation[0].shape[-1]
     if width > q.shape[-1] or (rows != q.shape[2] and not torch.compiler.is_compiling()):
-        found = f"the rotation is for {rows} positions and head_dim {width}"
-        raise ValueError(f"{found}, expected {q.shape[2]} and {q.shape[-1]} or less")
+        found = f"the rotation has rows for {rows} positions and turns {width} features"
+        expected = f"a row for each position of x, {q.shape[2]}, and at most {q.shape[-1]} features"
+        raise ValueError(f"{found}; expected {expected}")
 
 
 def pool_heads(

@@ -20,6 +20,18 @@ from llmlib.sizes import check_number, check_sizes
 # --- the formula ------------------------------------------------------------------------------
 
 
+def visible_after(
+    after: Integer[Tensor, "*shape"], *, causal: bool = False, window: int | None = None
+) -> Bool[Tensor, "*shape"]:
+    """Whether a query sees a key that it follows by so many positions: the library's one rule.
+
+    Causal: keys at or before the query, after >= 0. A window w with causal: 0 <= after < w, the
+    query itself included; without: |after| < w.
+    """
+    visible = after >= 0 if causal else torch.ones_like(after, dtype=torch.bool)
+    return visible if window is None else visible & (after.abs() < window)
+
+
 def visible_at(
     positions_q: Integer[Tensor, "*batch seq_q"],
     positions_k: Integer[Tensor, "*batch seq_k"],
@@ -27,14 +39,9 @@ def visible_at(
     causal: bool = False,
     window: int | None = None,
 ) -> Bool[Tensor, "*batch seq_q seq_k"]:
-    """Which key each query may attend to, by where they stand: the one rule of the library.
-
-    Causal: keys at j <= p. A window w with causal: p - w < j <= p, the query itself included;
-    without: |p - j| < w.
-    """
-    after = positions_q[..., :, None] - positions_k[..., None, :]  # how far query follows key
-    visible = after >= 0 if causal else torch.ones_like(after, dtype=torch.bool)
-    return visible if window is None else visible & (after.abs() < window)
+    """Which key each query may attend to, by where they stand; see `visible_after`."""
+    after = positions_q[..., :, None] - positions_k[..., None, :]
+    return visible_after(after, causal=causal, window=window)
 
 
 def visible_keys(

@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from llmlib.blocks import Block
 from llmlib.decoder.compiled import compiled
 from llmlib.decoder.model import Decoder
 from llmlib.decoder.premises import Watch, why_not_block
@@ -237,7 +236,7 @@ def _turn(block: Known, at: Positions, made: dict[int, Tensor]) -> Tensor:
     return made[number]
 
 
-def _known(block: Any) -> Known | Block:
+def _known(block: Any) -> Known | nn.Module:
     """What the step needs of a block, or the block itself where it does not know it."""
     if why_not_block(block) is not None:
         return block

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from llmlib.attention import visible_after
 from llmlib.sizes import check_integer, check_sizes
 
 # --- sliding window ---------------------------------------------------------------------------
@@ -24,9 +25,8 @@ def window_rule(
     dilation: int,
 ) -> Bool[Tensor, "..."]:
     """Whether the query at one position sees the key at another; the positions broadcast."""
-    behind = queries - keys
-    near = (behind.abs() < window * dilation) & (behind % dilation == 0)
-    return near & (behind >= 0) if causal else near
+    after = queries - keys
+    return visible_after(after, causal=causal, window=window * dilation) & (after % dilation == 0)
 
 
 def sliding_window_mask(

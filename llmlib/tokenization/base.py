@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Generic, Self, SupportsIndex, TypedDict, Unpack
+from typing import Any, Generic, SupportsIndex, TypedDict, TypeVar, Unpack
 
 from llmlib.tokenization.added import MARK, AddedToken, AddedTokens
 from llmlib.tokenization.chat import ChatTemplate, Messages
@@ -64,6 +64,9 @@ class _PieceCache(dict[str, tuple[int, ...]]):
         return ids
 
 
+Own = TypeVar("Own", bound="Tokenizer[Any]")
+
+
 class Tokenizer(ABC, Generic[Symbol]):
     """Splits text into pieces, and writes each piece as tokens.
 
@@ -120,7 +123,7 @@ class Tokenizer(ABC, Generic[Symbol]):
 
     @classmethod
     @abstractmethod
-    def from_parts(cls, file: TokenizerFile, beside: Beside) -> Self:
+    def from_parts(cls: type[Own], file: TokenizerFile, beside: Beside) -> Own:
         """The tokenizer that a file describes, with what lies beside it.
 
         Raises: ValueError for a file of another kind; `open_tokenizer` takes every kind.
@@ -260,12 +263,12 @@ class Tokenizer(ABC, Generic[Symbol]):
         write_texts({path: content, **beside})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls: type[Own], path: str | os.PathLike[str]) -> Own:
         """Reads what `save` wrote."""
         return cls.from_tokenizer_json(path)
 
     @classmethod
-    def from_tokenizer_json(cls, path: str | os.PathLike[str]) -> Self:
+    def from_tokenizer_json(cls: type[Own], path: str | os.PathLike[str]) -> Own:
         """Reads a tokenizer.json, or the one in a folder, and what lies beside it.
 
         `encode` gives what the package tokenizers gives with add_special_tokens=False, and with

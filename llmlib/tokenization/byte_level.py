@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 from llmlib.formats.gguf import GGUFFile
 from llmlib.tokenization import files
@@ -53,7 +53,7 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
         *,
         special_tokens: Sequence[str] = (),
         ties: Ties = "smallest",
-    ) -> Self:
+    ) -> "ByteLevelBPETokenizer":
         """Learns a vocabulary: 256 bytes in GPT-2's order, one token a merge, special tokens.
 
         Training ends early, with fewer tokens than asked for, when every piece is one token. With
@@ -104,7 +104,7 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
         encoder_json: str | os.PathLike[str],
         vocab_bpe: str | os.PathLike[str],
         special_tokens: Sequence[str] = ("<|endoftext|>",),
-    ) -> Self:
+    ) -> "ByteLevelBPETokenizer":
         """Reads GPT-2's two files: token -> id, and the merges, one a line.
 
         Raises: ValueError naming the file that is damaged or does not fit the other.
@@ -127,7 +127,7 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
         files.write_gpt2_files(encoder_json, vocab_bpe, vocabulary, self._symbol_merges())
 
     @classmethod
-    def from_gguf(cls, path: str | os.PathLike[str]) -> Self:
+    def from_gguf(cls, path: str | os.PathLike[str]) -> "ByteLevelBPETokenizer":
         """The tokenizer in the metadata of a GGUF file, such as SmolLM2's.
 
         Raises: ValueError naming the file, if it is damaged or its tokenizer is of another kind.
@@ -137,13 +137,13 @@ class ByteLevelBPETokenizer(MergeTokenizer[bytes]):
     @classmethod
     def from_gguf_metadata(
         cls, metadata: Mapping[str, Any], path: str | os.PathLike[str] = "GGUF metadata"
-    ) -> Self:
+    ) -> "ByteLevelBPETokenizer":
         """The same from metadata that was read already; path is named in errors."""
         with files.naming(path):
             return cls.from_parts(*read_gguf_metadata(metadata))
 
     @classmethod
-    def from_parts(cls, file: TokenizerFile, beside: Beside) -> Self:
+    def from_parts(cls, file: TokenizerFile, beside: Beside) -> "ByteLevelBPETokenizer":
         """The tokenizer of a file: byte symbols become bytes, an added token is spelled as it is.
 
         Raises: ValueError for a file of another kind, or merges of unknown tokens.

@@ -7,7 +7,7 @@ characters that have no token.
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Self, Unpack
+from typing import Unpack
 
 from llmlib.tokenization.base import Options, count_pieces, describe, n_merges_for, read_options
 from llmlib.tokenization.byte_fallback import byte_ids
@@ -67,7 +67,7 @@ class BPETokenizer(MergeTokenizer[str]):
         *,
         special_tokens: Sequence[str] = (),
         ties: Ties = "smallest",
-    ) -> Self:
+    ) -> "BPETokenizer":
         """Learns a vocabulary: the characters of the text, sorted, then one token a merge.
 
         `merge_steps` shows each step. Training ends early, with fewer tokens than asked for, when
@@ -140,7 +140,7 @@ class BPETokenizer(MergeTokenizer[str]):
         return join_tokens(tokens, self.decoding, errors)
 
     @classmethod
-    def from_parts(cls, file: TokenizerFile, beside: Beside) -> Self:
+    def from_parts(cls, file: TokenizerFile, beside: Beside) -> "BPETokenizer":
         """The tokenizer of a file. Raises: ValueError for a file of another kind."""
         model = file.model
         if file.byte_level:

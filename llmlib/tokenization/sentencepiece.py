@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 from llmlib.formats.gguf import GGUFFile
 from llmlib.tokenization.base import Options, Tokenizer, describe, read_options
@@ -121,7 +121,7 @@ class SentencePieceTokenizer(Tokenizer[str]):
         return join_tokens(tokens, self.decoding, errors)
 
     @classmethod
-    def from_gguf(cls, path: str | Path) -> Self:
+    def from_gguf(cls, path: str | Path) -> "SentencePieceTokenizer":
         """The tokenizer in the metadata of a GGUF file, such as Llama 2's.
 
         Raises: ValueError naming the file, if it is damaged or its tokenizer is of another kind.
@@ -131,13 +131,13 @@ class SentencePieceTokenizer(Tokenizer[str]):
     @classmethod
     def from_gguf_metadata(
         cls, metadata: Mapping[str, Any], path: str | Path = "GGUF metadata"
-    ) -> Self:
+    ) -> "SentencePieceTokenizer":
         """The same from metadata that was read already; path is named in errors."""
         with naming(path):
             return cls.from_parts(*read_gguf_metadata(metadata))
 
     @classmethod
-    def from_parts(cls, file: TokenizerFile, beside: Beside) -> Self:
+    def from_parts(cls, file: TokenizerFile, beside: Beside) -> "SentencePieceTokenizer":
         """The tokenizer of a file. Raises: ValueError for a file of another kind."""
         model = file.model
         if not isinstance(model, Scored):

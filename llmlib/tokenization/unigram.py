@@ -7,7 +7,7 @@ before (Viterbi).
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self, Unpack
+from typing import Unpack
 
 from llmlib.tokenization.base import Options, Tokenizer, describe, read_options
 from llmlib.tokenization.byte_fallback import byte_ids
@@ -113,7 +113,7 @@ class UnigramTokenizer(Tokenizer[str]):
         return join_tokens(tokens, self.decoding, errors)
 
     @classmethod
-    def from_parts(cls, file: TokenizerFile, beside: Beside) -> Self:
+    def from_parts(cls, file: TokenizerFile, beside: Beside) -> "UnigramTokenizer":
         """The tokenizer of a file. Raises: ValueError for a file of another kind."""
         model = file.model
         if not isinstance(model, Unigram) or file.byte_level:

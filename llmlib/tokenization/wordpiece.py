@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Container, Iterable, Sequence
-from typing import Self, Unpack
+from typing import Unpack
 
 from llmlib.tokenization.base import Options, Tokenizer, describe, read_options
 from llmlib.tokenization.decoders import Decoding, WordPieceOut, join_tokens
@@ -76,7 +76,9 @@ class WordPieceTokenizer(Tokenizer[str]):
         self.decoding = decoding
 
     @classmethod
-    def from_vocab(cls, path: str | os.PathLike[str], normalizer: Bert = UNCASED) -> Self:
+    def from_vocab(
+        cls, path: str | os.PathLike[str], normalizer: Bert = UNCASED
+    ) -> "WordPieceTokenizer":
         """Reads vocab.txt, one token a line, as BERT's first files have it.
 
         Args:
@@ -111,7 +113,7 @@ class WordPieceTokenizer(Tokenizer[str]):
         return join_tokens(tokens, self.decoding, errors)
 
     @classmethod
-    def from_parts(cls, file: TokenizerFile, beside: Beside) -> Self:
+    def from_parts(cls, file: TokenizerFile, beside: Beside) -> "WordPieceTokenizer":
         """The tokenizer of a file. Raises: ValueError for a file of another kind."""
         model = file.model
         if not isinstance(model, WordPiece) or file.byte_level:
