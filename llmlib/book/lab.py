@@ -104,13 +104,13 @@ def write_settings(folder: Path) -> None:
     (folder / "custom.css").write_text("\n".join(texts), encoding="utf-8")
 
 
-def copies(path: Path) -> Path:
+def copies(path: Path, own: Path = OWN) -> Path:
     """The chapters that take a real model, without outputs, in a folder of that model's own.
 
     The book's own stay as they are: what they show are numbers of another model. A copy that is
     there already is the reader's, and stays too.
     """
-    folder = OWN / path.name
+    folder = own / path.name
     folder.mkdir(parents=True, exist_ok=True)
     for chapter in sorted(CHAPTERS.glob("*.ipynb")):
         notebook = nbformat.read(chapter, as_version=4)

@@ -22,7 +22,6 @@ def own(tmp_path, monkeypatch):
     tokenizer.train_from_iterator(["a b c abc"] * 9, trainers.BpeTrainer(vocab_size=61))
     tokenizer.save(str(path / "tokenizer.json"))
     monkeypatch.setenv(VARIABLE, str(path))
-    monkeypatch.chdir(tmp_path)
     return path
 
 
@@ -62,17 +61,17 @@ def test_a_claim_about_the_model_that_is_there_is_checked(monkeypatch):
 
 
 def test_chapters_are_copied_without_outputs_and_a_readers_copy_stays(own):
-    copies = lab.copies(own)
+    copies = lab.copies(own, own.parent / "own")
     names = {file.stem for file in copies.glob("*.ipynb")}
     assert names == {"forward_pass", "kv_cache", "overview", "position_encoding",
                      "sparse_attention"}  # fmt: skip
-    assert copies == lab.OWN / "my model"
+    assert copies == own.parent / "own" / "my model"
     for file in copies.glob("*.ipynb"):
         cells = nbformat.read(file, as_version=4).cells
         assert not any(cell.get("outputs") for cell in cells)
     mine = copies / "overview.ipynb"
     mine.write_text("changed", encoding="utf-8")
-    lab.copies(own)
+    lab.copies(own, own.parent / "own")
     assert mine.read_text(encoding="utf-8") == "changed"
 
 

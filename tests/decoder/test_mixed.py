@@ -1,5 +1,7 @@
 """Stacks whose layers differ: built from the description, whole and cached, held in bytes."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -107,7 +109,7 @@ def test_beyond_the_window_only_full_layers_grow() -> None:
         for piece in IDS.split([1] * 14, 1):
             decoder(piece, cache)
             held.append(cache.n_bytes)
-    steps = [b - a for a, b in zip(held, held[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(held)]
     assert steps == [held[0]] * 3 + [held[0] // 3] * 10
 
 
