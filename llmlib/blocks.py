@@ -22,7 +22,7 @@ PLACES = {
     "output": ("output",),
     "sandwich": ("input", "output"),
 }
-"""Where the norms of a part stand, by the description's name: before it, after it, over the sum."""
+"""Which norms a part has, by the description's name: of its input, its output, or the sum."""
 
 
 def make_norm(norm: arch.Norm, width: int) -> RMSNorm | LayerNorm:
@@ -42,6 +42,8 @@ def make_mixer(
         raise ValueError(f"{mixer} cannot be built yet: expected attention or latent attention")
     layout = mixer.rope.layout if mixer.rope else "half"
     if isinstance(mixer, arch.Latent):
+        if mixer.norm != arch.Norm(eps=mixer.norm.eps):
+            raise ValueError(f"{mixer.norm} over latents cannot be built: expected an RMSNorm")
         return LatentAttention(
             dim, mixer.n_heads, mixer.kv_rank, mixer.rope_dim, mixer.plain_dim, mixer.value_dim,
             mixer.query_rank, causal=causal, qkv_bias=mixer.qkv_bias, out_bias=mixer.out_bias,
@@ -183,4 +185,4 @@ def norm_places(block: arch.Block) -> list[str]:
     found = [f"{part}_{place}" for part in parts for place in PLACES[block.norms]]
     if block.order == "parallel, one norm":
         found.remove("feed_forward_input")
-    return found if block.first_norm else [name for name in found if name != "mixer_input"]
+    return found if block.mixer_norm else [name for name in found if name != "mixer_input"]

@@ -39,8 +39,8 @@ class Sampler:
             call goes on where the one before ended. None draws from torch's own generator.
 
     Raises:
-        TypeError: a setting that is no number, a seed that is no integer.
-        ValueError: a setting outside its range.
+        TypeError: a temperature, top_p or min_p that is no number, a seed that is no integer.
+        ValueError: a setting outside its range, a top_k that is no integer from 1.
 
     Source: fan2018hierarchical (top-k), holtzman2019curious (top-p), nguyen2024minp
     """

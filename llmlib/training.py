@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -255,6 +255,7 @@ def evaluate(
     return math.fsum(values) / n
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What a corpus asks of a tokenizer."""
 

@@ -57,7 +57,7 @@ def all_runs(config: arch.ModelConfig) -> Runs:
 def norms_of(block: arch.Block) -> tuple[int, int, int]:
     """How many norms over the stream the mixer, the cross-attention and the feed-forward have."""
     each = 2 if block.norms == "sandwich" else 1
-    mixer = each - int(not block.first_norm)
+    mixer = each - int(not block.mixer_norm)
     cross = each * int(block.cross is not None)
     alone = block.order == "parallel, one norm" or block.feed_forward is None
     return mixer, cross, 0 if alone else each

@@ -52,13 +52,13 @@ def number_bytes(dtype: Bytes) -> Count:
     return dtype
 
 
-class ByType(Mapping[Any, float]):
+class ByType(Mapping[Any, Any]):
     """Values by the name of a type; a type of torch finds what its name does."""
 
-    def __init__(self, values: Mapping[Any, float]) -> None:
+    def __init__(self, values: Mapping[Any, Any]) -> None:
         self._values = {type_name(dtype) or dtype: x for dtype, x in values.items()}
 
-    def __getitem__(self, dtype: Bytes) -> float:
+    def __getitem__(self, dtype: Bytes) -> Any:
         return self._values[type_name(dtype) or dtype]
 
     def __iter__(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from llmlib.architecture.said import Described, Size, described, is_letter
+from llmlib.architecture.said import Count, Described, Size, Switch, described, is_letter
 
 Activation = Literal[
     "relu", "relu_squared", "gelu", "gelu_tanh", "swish", "silu", "sigmoid", "identity"
@@ -15,8 +15,8 @@ class FeedForward(Described):
 
     ffn_dim: Size  # d_ff
     activation: Activation = "swish"
-    gated: bool = True
-    bias: bool = False
+    gated: Switch = True
+    bias: Switch = False
     clamp: float | None = None  # gate and value stay within it (gpt-oss)
 
 
@@ -42,7 +42,7 @@ class Experts(Described):
     n_experts: Size  # E, that the router chooses from
     n_active: Size  # k, that a token passes through
     expert: FeedForward
-    n_shared: int = 0  # that every token passes through, beside the chosen ones
+    n_shared: Count = 0  # that every token passes through, beside the chosen ones
     shared_gate: bool = False  # what they give is multiplied by the sigmoid of a score
     router: Router = Router()
 

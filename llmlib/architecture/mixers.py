@@ -7,7 +7,7 @@ and mypy lists the rooms that have not learned a new one.
 from typing import Literal
 
 from llmlib.architecture.parts import Norm, Rope
-from llmlib.architecture.said import Described, Size, described, is_letter
+from llmlib.architecture.said import Described, Size, Switch, described, is_letter
 
 
 @described
@@ -21,8 +21,8 @@ class Attention(Described):
     window: Size | None = None  # W, keys a query sees, itself included
     alibi: bool = False  # a bias that falls with the distance
     value_dim: Size | None = None  # of a value; None: head_dim
-    qkv_bias: bool = False
-    out_bias: bool = False
+    qkv_bias: Switch = False
+    out_bias: Switch = False
     qk_norm: Norm | None = None  # over queries and keys, before they turn
     qk_norm_over: Literal["head", "all heads"] = "head"
     scale: float | None = None  # of the scores; None: 1 / sqrt(head_dim)
@@ -55,8 +55,8 @@ class Latent(Described):
     query_rank: Size | None = None  # queries are compressed to so many numbers; None: not at all
     rope: Rope | None = None
     alibi: bool = False
-    qkv_bias: bool = False  # of the projections of x
-    out_bias: bool = False
+    qkv_bias: Switch = False  # of the projections of x
+    out_bias: Switch = False
     norm: Norm = Norm()  # over latents
     scale: float | None = None  # None: 1 / sqrt(plain_dim + rope_dim)
 

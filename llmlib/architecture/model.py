@@ -5,7 +5,7 @@ from typing import Any, Literal
 from llmlib.architecture.feed_forward import Experts, FeedForward
 from llmlib.architecture.mixers import Attention, GatedDelta, Latent
 from llmlib.architecture.parts import RMS, Buckets, Learned, Norm, Sinusoidal
-from llmlib.architecture.said import Described, Size, described, is_letter
+from llmlib.architecture.said import Count, Described, Size, Switch, described, is_letter
 
 
 @described
@@ -26,7 +26,7 @@ class Block(Described):
     norms: Literal["pre", "post", "output", "sandwich"] = "pre"
     order: Literal["in turn", "parallel", "parallel, one norm"] = "in turn"
     cross: Attention | None = None  # attention to another stack, between the two
-    first_norm: bool = True  # False: the mixer reads x itself (ModernBERT's first layer)
+    mixer_norm: bool = True  # False: the mixer reads x itself (ModernBERT's first layer)
     residual_scale: float = 1.0  # of what each part adds (Granite)
 
     def check(self) -> None:
@@ -35,6 +35,12 @@ class Block(Described):
                 f"order is {self.order!r} with norms {self.norms!r}, expected norms 'pre': parts "
                 "side by side read the same x"
             )
+        if self.order != "in turn" and self.feed_forward is None:
+            raise ValueError(f"order is {self.order!r} without a feed-forward block, expected "
+                             "'in turn'")  # fmt: skip
+        if not self.mixer_norm and self.norms not in ("pre", "sandwich"):
+            raise ValueError(f"mixer_norm is False with norms {self.norms!r}, expected 'pre' or "
+                             "'sandwich': there is no norm before the mixer")  # fmt: skip
 
 
 @described
@@ -90,8 +96,8 @@ class ModelConfig(Described):
     context: Size  # n_ctx, positions that the model may see, prompt and continuation together
     stack: Stack
     source: Stack | None = None  # the encoder of an encoder-decoder, whose decoder is `stack`
-    tied: bool = False  # the head is the embedding's matrix
-    segments: int = 0  # rows of a table of segments (BERT: 2)
+    tied: Switch = False  # the head is the embedding's matrix
+    segments: Count = 0  # rows of a table of segments (BERT: 2)
     embedding_scale: float | None = None  # the embedding times this (Gemma: sqrt(dim))
     head: Literal["tokens", "pooler", "none"] = "tokens"
     softcap: float | None = None  # c of c tanh(logit / c)

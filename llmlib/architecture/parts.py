@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llmlib.architecture.said import Described, Size, described, is_letter
+from llmlib.architecture.said import Described, Size, Switch, described, is_letter
 
 
 @described
@@ -12,7 +12,7 @@ class Norm(Described):
 
     kind: Literal["rms", "layer"] = "rms"
     eps: float = 1e-6  # added to the mean square or variance
-    bias: bool = False  # a learned shift, of LayerNorm alone
+    bias: Switch = False  # a learned shift, of LayerNorm alone
     gain: Literal["weight", "1 + weight"] = "weight"  # what multiplies: Gemma stores it minus 1
 
     def check(self) -> None:

@@ -10,12 +10,14 @@ import functools
 import math
 import types
 import typing
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from llmlib.sizes import check_sizes
 
-Size = Any
-"""A positive integer, or a sympy letter or formula for one; sympy itself is not imported."""
+# Numbers in whose place a sympy letter or formula may stand; sympy itself is not imported.
+Size = Annotated[Any, "a positive integer"]
+Count = Annotated[Any, "an integer from 0"]
+Switch = Annotated[Any, "True or False"]
 
 Part = typing.TypeVar("Part")
 
@@ -59,7 +61,7 @@ class Described:
 
 @functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
@@ -83,15 +85,24 @@ def _check(name: str, value: Any, hint: Any) -> None:
     elif get_origin(hint) is tuple:
         if not isinstance(value, tuple):
             raise TypeError(f"{name} is {value!r}, expected a tuple")
-    elif not is_letter(value):
+    elif get_origin(hint) is Annotated:
+        if not is_letter(value):
+            _check_number(name, value, hint)
+    else:
         _check_value(name, value, hint)
 
 
+def _check_number(name: str, value: Any, hint: Any) -> None:
+    """What a letter could stand for, and does not."""
+    if hint == Switch:
+        _check_value(name, value, bool)
+    else:
+        check_sizes(1 if hint == Size else 0, **{name: value})
+
+
 def _check_value(name: str, value: Any, hint: Any) -> None:
-    """What is no letter: a size, a switch, a number, or a part of a certain kind."""
-    if hint is Size:
-        check_sizes(**{name: value})
-    elif hint is bool:
+    """A switch, a number, or a part of a certain kind."""
+    if hint is bool:
         if not isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}, expected True or False")
     elif hint is int:

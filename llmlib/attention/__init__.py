@@ -63,7 +63,8 @@ KeysValues = tuple[Tensor, Tensor]
 class Attention(nn.Module):
     """Attention with its four projections: MHA, GQA or MQA by the number of K and V heads.
 
-    dim * head_dim * (2 * n_heads + 2 * n_kv_heads) weights.
+    dim * (n_heads + n_kv_heads) * (head_dim + value_dim) weights where context_dim is dim; a gate,
+    sinks, norms and biases come on top.
 
     Args:
         dim: width of the residual stream.

@@ -135,6 +135,7 @@ def reference_attention(
         scale: of the scores; 1/sqrt(head_dim) if None.
         softcap: scores become softcap * tanh(score / softcap), before the bias.
         sinks: a logit of each head that joins its softmax and has no value: its part goes nowhere.
+            (StreamingLLM's sinks are first tokens kept in view: `llmlib.sparse_attention`.)
 
     Returns:
         (batch, heads, seq_q, value_dim); a row that may attend to nothing is 0.

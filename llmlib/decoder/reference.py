@@ -1,8 +1,9 @@
 """A decoder on one page: GPT-2 and Llama, with a cache, and nothing between you and the products.
 
 No checks, no options, no fast path: what `Decoder` computes, written as the formulas say it. The
-weights are a dictionary with the names of `Decoder(config).state_dict()`. Equal blocks only, and no
-windows, ALiBi or latents; a text at a time, or a batch of equal lengths.
+weights are a dictionary with the names of `Decoder(config).state_dict()`. Equal blocks, pre- or
+post-norm, of the parts that GPT-2, Llama and Qwen3 have; what else a description can say is not
+looked at, and the result would be wrong. A text at a time, or a batch of equal lengths.
 
     weights, cache = model.state_dict(), []
     logits = reference_decoder(weights, model.config, prompt, cache)   # the cache is filled

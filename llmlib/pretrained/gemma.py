@@ -67,7 +67,7 @@ GEMMA3_SETTINGS: Table = {
 }
 
 NAMES: Names = {
-    **LLAMA_NAMES,
+    **LLAMA_NAMES,  # the rest, q_proj among it, as Llama's
     "blocks.{i}.norms.mixer_output.weight": "model.layers.{i}.post_attention_layernorm.weight",
     "blocks.{i}.norms.feed_forward_input.weight": (
         "model.layers.{i}.pre_feedforward_layernorm.weight"

@@ -248,7 +248,10 @@ def bigbird_pairs(
 def sink_rule(
     queries: Int[Tensor, "..."], keys: Int[Tensor, "..."], window: int, n_sinks: int
 ) -> Bool[Tensor, "..."]:
-    """Whether a query sees a key: within its causal window, or among the first n_sinks."""
+    """Whether a query sees a key: within its causal window, or among the first n_sinks.
+
+    These are tokens; gpt-oss's sinks, a learned logit of each head, are `reference_attention`'s.
+    """
     near = window_rule(queries, keys, window, True, 1)
     return near | ((keys < n_sinks) & (keys <= queries))
 

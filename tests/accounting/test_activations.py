@@ -101,7 +101,7 @@ OTHERS: dict[str, arch.ModelConfig] = {
         "parallel, one norm": (arch.Block, {"order": "parallel, one norm"}),
         "wide values": (arch.Attention, {"value_dim": 12}),
         "partial RoPE": (arch.Attention, {"rope": arch.Rope(share=0.5)}),
-        "first norm left out": (arch.Block, {"first_norm": False}),
+        "first norm left out": (arch.Block, {"mixer_norm": False}),
         "capped and scaled": (arch.ModelConfig, {"softcap": 30.0, "embedding_scale": 3.0}),
         "residuals scaled": (arch.Block, {"residual_scale": 0.5}),
         "mixed": (arch.ModelConfig, {"stack": arch.Stack(RUNS)}),

@@ -49,7 +49,7 @@ STORED: dict[type[arch.Described], dict[str, tuple[arch.ModelConfig, Any]]] = {
     arch.Block: {
         "mixer": (QWEN, arch.Attention(9, 9, 9)), "feed_forward": (QWEN, None),
         "norm": (QWEN, arch.LAYER), "norms": (QWEN, "sandwich"), "cross": (T5, None),
-        "order": (QWEN, "parallel, one norm"), "first_norm": (QWEN, False),
+        "order": (QWEN, "parallel, one norm"), "mixer_norm": (QWEN, False),
     },
     arch.Run: {
         "times": (QWEN, 9), "parts": (QWEN, (QWEN.block, QWEN.block)), "shared": (QWEN, True),

@@ -111,6 +111,9 @@ def test_beyond_the_window_only_full_layers_grow() -> None:
             held.append(cache.n_bytes)
     steps = [b - a for a, b in pairwise(held)]
     assert steps == [held[0]] * 3 + [held[0] // 3] * 10
+    rooms = [cache.layer(i).allocated_bytes for i in range(3)]
+    decoder(IDS[:, :5], cache)
+    assert [cache.layer(i).allocated_bytes for i in range(3)] == rooms  # rings do not grow
 
 
 def test_texts_are_those_of_the_whole_model() -> None:
@@ -157,6 +160,7 @@ def test_a_gradient_reaches_every_weight() -> None:
         (arch.changed(NEAR, arch.FeedForward, clamp=7.0), "layer 2: FeedForward.*clamp=7.0"),
         (arch.changed(NEAR, arch.Block, cross=arch.Attention(4, 4, 8)), "layer 2: .*cross"),
         (arch.changed(NEAR, arch.Norm, bias=True), "layer 2: Norm.*no bias"),
+        (arch.changed(KINDS["latent"], arch.Latent, norm=arch.LAYER), "layer 2: .* over latents"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_names_its_layer(block: arch.Block, said: str) -> None:

@@ -145,7 +145,7 @@ OTHERS = {
         "mixer": [LATENT], "feed_forward": [None],
         "norm": [arch.LAYER, arch.Norm(gain="1 + weight")],
         "norms": ["post", "output", "sandwich"], "order": ["parallel", "parallel, one norm"],
-        "cross": [], "first_norm": [False], "residual_scale": [0.4],
+        "cross": [], "mixer_norm": [False], "residual_scale": [0.4],
     },
     arch.Rope: {"base": [50.0], "share": [0.5], "scaling": [arch.Scaling("linear", 2.0)],
                 "layout": ["interleaved"]},

@@ -13,7 +13,6 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 from llmlib.attention import (
     Attention,
     LatentAttention,
-    LatentSizes,
     attention,
     reference_attention,
     visible_keys,
@@ -200,8 +199,8 @@ def test_deepseek_v2(query_rank, absorbed):
     else:
         weights |= parts(theirs, "q_a_proj", "query_down") | parts(theirs, "q_b_proj", "query")
         weights |= parts(theirs, "q_a_layernorm", "query_norm")
-    sizes = LatentSizes(20, 6, 10, 14, query_rank)
-    mine = LatentAttention(DIM, 6, sizes, causal=True, rope_layout="interleaved")
+    widths = (20, 6, 10, 14, query_rank)
+    mine = LatentAttention(DIM, 6, *widths, causal=True, rope_layout="interleaved")
     mine, x = filled(mine, **weights)
     cos, sin = rope_rotation(torch.arange(SEQ), rope_frequencies(6, 100.0))
     expected = theirs(
