@@ -4,7 +4,7 @@ from llmlib.book.claim import ClaimError, claim
 from llmlib.book.exercise import exercise
 from llmlib.book.formula import formula_table, math_table, show_formula
 from llmlib.book.listing import show_source, show_table
-from llmlib.book.real_model import SMOLLM2, real_model
+from llmlib.book.real_model import SMOLLM2, named, real_model
 from llmlib.book.style import show, use_style
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "exercise",
     "formula_table",
     "math_table",
+    "named",
     "real_model",
     "show",
     "show_formula",

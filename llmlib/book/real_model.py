@@ -6,6 +6,7 @@ claims that state SmolLM2's own numbers step aside while another one stands ther
 """
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -40,3 +41,10 @@ def model_name() -> str:
     """The name of the model that the chapters show."""
     path = readers_path()
     return SMOLLM2 if path is None else path.name
+
+
+def named(text: str) -> str:
+    """A text of the book with the reader's model's name where it says SmolLM2's."""
+    if readers_path() is None:
+        return text
+    return re.sub("SmolLM2(-135M)?(-Instruct)?", lambda _: model_name(), text)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llmlib.book import ClaimError, claim, lab, real_model
+from llmlib.book import ClaimError, claim, lab, named, real_model
 from llmlib.book.real_model import SMOLLM2, VARIABLE, model_name
 from tests.pretrained_files import LLAMA, folder, llama_weights
 
@@ -39,6 +39,13 @@ def test_without_one_they_get_the_books(monkeypatch):
         assert model_name() == SMOLLM2
     monkeypatch.delenv(VARIABLE)
     assert real_model()[0].config.n_layers == 30
+
+
+def test_texts_name_the_model_that_stands_there(own, monkeypatch):
+    texts = "SmolLM2 writes", "SmolLM2-135M", f"{SMOLLM2}'s keys"
+    assert [named(x) for x in texts] == ["my model writes", "my model", "my model's keys"]
+    monkeypatch.delenv(VARIABLE)
+    assert [named(x) for x in texts] == list(texts)
 
 
 def test_a_claim_about_the_other_model_shows_both_numbers_and_steps_aside(own, capsys):
