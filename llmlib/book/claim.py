@@ -174,8 +174,8 @@ class _Aside:
 
     def __init__(self, id: str, statement: str, measured: str, expected: str, about: str) -> None:
         self.text = (
-            f"{id}: {statement}: {measured} here; {expected} is {about}'s, whose claim steps aside "
-            f"for {model_name()}"
+            f"{id}: {statement}: measured {measured}, expected {expected}; the claim is {about}'s "
+            f"and steps aside for {model_name()}"
         )
 
     def __repr__(self) -> str:

@@ -53,10 +53,10 @@ def test_a_claim_about_the_other_model_shows_both_numbers_and_steps_aside(own, c
     claim("kv_cache.word", "The next word", "a", "Paris", 0, about=SMOLLM2)
     first, second = capsys.readouterr().out.splitlines()
     assert first == (
-        f"– kv_cache.heads: Heads of a layer: 6 here; 9 is {SMOLLM2}'s, whose claim steps aside "
-        "for my model"
+        f"– kv_cache.heads: Heads of a layer: measured 6, expected 9; the claim is {SMOLLM2}'s "
+        "and steps aside for my model"
     )
-    assert "a here; Paris is" in second
+    assert "measured a, expected Paris;" in second
     with pytest.raises(ClaimError):  # what holds for any model is still checked
         claim("kv_cache.any", "What holds for any model", 1, 2, 0)
 
