@@ -147,7 +147,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "Granite-3.0-2B": ("Granite", granite(2048, 8192, 0.015625, 8.0)),
     "Granite-3.0-8B": ("Granite", granite(4096, 12_800, 0.0078125, 16.0)),
     "GLM-4-9B": ("Glm", llama(4096, 40, 32, 2, 13_696, head_dim=128, vocab_size=151_552,
-                              attention_bias=True, tie_word_embeddings=False)),
+                              max_position_embeddings=8192, attention_bias=True, tie_word_embeddings=False)),
     "Ministral-8B": ("Ministral", llama(4096, 36, 32, 8, 12_288, head_dim=128,
                                         vocab_size=131_072, rope_theta=100_000_000.0,
                                         rms_norm_eps=1e-5, sliding_window=32_768,

@@ -173,7 +173,8 @@ def config(architecture="llama", outside=None, tensors=None, **more):
     name, shape = "token_embd.weight", (61, 64)
     file = SimpleNamespace(
         settings={"general.architecture": architecture, **settings, **(outside or {})},
-        path="f.gguf", read=lambda name: None, shapes={name: shape, "x": (1,), "y": (1,), **(tensors or {})},
+        path="f.gguf", read=lambda name: None,
+        shapes={name: shape, "x": (1,), "y": (1,), **(tensors or {})},
     )  # fmt: skip
     return gguf_config(file)
 
