@@ -46,7 +46,8 @@ book: $(BUILT)
 	@echo "Serve $(PY) -m http.server $(PORT) --directory _build/html   (then http://localhost:$(PORT))"
 
 lab: $(READY)
-	@LLMLIB_MODEL="$(MODEL)" $(PY) -m llmlib.book.lab $(ARGS)
+	@$(PY) -m llmlib.book.lab $(ARGS)
+lab: export LLMLIB_MODEL = $(MODEL)
 
 test: $(READY)
 	@$(PY) -m tests.run $(STAGES)

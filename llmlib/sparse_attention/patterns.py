@@ -26,7 +26,8 @@ def window_rule(
 ) -> Bool[Tensor, "..."]:
     """Whether the query at one position sees the key at another; the positions broadcast."""
     after = queries - keys
-    return visible_after(after, causal=causal, window=window * dilation) & (after % dilation == 0)
+    visible = visible_after(after, causal=causal, window=window * dilation)
+    return visible & (after % dilation == 0)
 
 
 def sliding_window_mask(
