@@ -179,6 +179,7 @@ class SingleStep:
         self.model = model
         self.watch = Watch(model)
         self.blocks = [_known(block) for block in model.blocks]
+        self.readers = model.readers()
         self.embedding = model.embedding.weight.detach()
         self.norm = model.norm.weight.detach()  # type: ignore[union-attr]
         self.norm_eps = float(model.norm.eps)  # type: ignore[union-attr]
@@ -192,7 +193,7 @@ class SingleStep:
     @torch.no_grad()
     def __call__(self, token_ids: Tensor, cache: KVCache, **_: object) -> Tensor:
         """(1, 1) -> (1, 1, vocab); the token's key and value are added to the cache."""
-        cache.check(self.model.readers())
+        cache.check(self.readers)
         x, at = self.embedding[int(token_ids)], self.model.places(token_ids, cache)
         turns: dict[int, Tensor] = {}
         if isinstance(cache, FixedKVCache):
