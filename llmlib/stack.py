@@ -99,10 +99,12 @@ class BlockStack(nn.Module):
 
     def readers(self) -> list[Reader]:
         """What a cache has to know of each layer."""
+        found = []
         for block in self.blocks:
             if not hasattr(block, "reader"):
                 raise TypeError(f"a block is a {type(block).__name__}, expected a Block")
-        return [block.reader() for block in self.blocks]  # type: ignore[operator]
+            found.append(block.reader())  # type: ignore[operator]
+        return found
 
     def new_cache(self, capacity: int | None = None) -> KVCache:
         """An empty cache that keeps of each layer what its mixer needs, and no more.

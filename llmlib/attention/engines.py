@@ -17,7 +17,7 @@ from llmlib.attention.formula import attention, reference_attention
 from llmlib.flash_attention import attention_by_tiles
 from llmlib.flash_attention.inputs import Options, check_slopes, slopes_by_text
 from llmlib.position_encoding import alibi_bias_at
-from llmlib.precision import in_one_type, widened
+from llmlib.precision import autocasts, in_one_type, widened
 
 AttentionEngine = Literal["auto", "blocked", "triton", "sdpa", "reference"]
 
@@ -114,7 +114,8 @@ def attend(
     engine = (_asking.anywhere and engine_asked()) or engine
     plain = bias is None and mask is None and not torch.compiler.is_compiling()
     if plain and engine != "sdpa" and engine != "reference":  # mypy narrows it so
-        q, k, v = in_one_type(q, k, v)
+        if autocasts(q):
+            q, k, v = in_one_type(q, k, v)
         slopes = None if alibi_slopes is None else slopes_by_text(alibi_slopes, q)
         scale = q.shape[-1] ** -0.5 if scale is None else scale
         options = Options(causal, window, scale, softcap)

@@ -63,8 +63,9 @@ class KVCache:
             ValueError: a layer that this kind of cache is not exact for.
         """
         n_layers, started = len(readers), len(self.layers)
-        for i, reader in enumerate(readers):
-            reason = self.layer(i).why_not(reader)
+        self.layer(n_layers - 1)  # makes those that are not there yet
+        for layer, reader in zip(self.layers, readers, strict=False):
+            reason = layer.why_not(reader)
             if reason is not None:
                 raise ValueError(reason)
         first, last = self.layers[0].length, self.layers[n_layers - 1].length
@@ -97,7 +98,7 @@ class KVCache:
 
     def positions(self, n_new: int) -> Int[Tensor, " seq"]:
         """The positions of the next n_new tokens."""
-        length = self.length
+        length = self.layers[0].length if self.layers else 0
         return torch.arange(length, length + n_new)
 
     def key_positions(self, n_new: int) -> Int[Tensor, " seq_k"]:

@@ -60,12 +60,6 @@ def kind(x: Tensor) -> tuple[object, ...]:
     return (x.shape[0], x.shape[1], x.shape[3], x.dtype, x.device)
 
 
-def _alike(a: Tensor, b: Tensor) -> bool:
-    """Whether `kind` of both is equal, at once."""
-    same = a.shape[:2] == b.shape[:2] and a.shape[3] == b.shape[3]
-    return same and a.dtype == b.dtype and a.device == b.device
-
-
 def check_kind(held: Tensor, x: Tensor) -> None:
     """ValueError for rows that belong to another batch, model or type than those that are held."""
     if kind(held) != kind(x):
@@ -88,7 +82,14 @@ class Buffer:
         """Store (batch, heads, seq, width) after what is there; return a view of everything."""
         end = self.length + x.shape[2]
         data = self.data
-        if data is None or end > data.shape[2] or not _alike(data, x):
+        if (
+            data is None
+            or end > data.shape[2]
+            or data.shape[:2] != x.shape[:2]
+            or data.shape[3:] != x.shape[3:]
+            or data.dtype != x.dtype
+            or data.device != x.device
+        ):
             if data is not None and self.length:
                 check_kind(data, x)
             data = self.grow(x, end)
