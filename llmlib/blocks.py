@@ -160,11 +160,8 @@ class Block(nn.Module):
     def reader(self) -> Reader:
         """What a cache has to know of this layer."""
         frequencies = None if self.angles is None else self.angles.frequencies
-        window, latent = (
-            getattr(self.mixer, "window", None),
-            isinstance(self.block.mixer, arch.Latent),
-        )
-        return Reader(window, latent, frequencies, self.mixer.rope_layout)
+        mixer, latent = self.mixer, isinstance(self.block.mixer, arch.Latent)
+        return Reader(mixer.window, latent, frequencies, mixer.rope_layout)
 
     def attention_map(
         self, x: Hidden, at: Positions | None = None

@@ -79,7 +79,7 @@ class Positions:
         # Padding counts nothing, so rows may differ: (seq,), or (batch, seq).
         self.counted = None if padding is None else (padding.cumsum(-1) - 1).clamp(min=0)
         self.at = slots if self.counted is None else self.counted[:, slots]
-        self._rotations: dict[int, Rotation] = {}
+        self._rotations: dict[int, tuple[Tensor, Rotation]] = {}
         self._seen: dict[tuple[object, ...], Seen] = {}
 
     def see(
@@ -102,11 +102,14 @@ class Positions:
 
     def rotation(self, angles: Angles) -> Rotation:
         """RoPE's tables for the tokens, with an axis for the heads where rows differ."""
-        if angles.number not in self._rotations:
+        made = self._rotations.get(angles.number)
+        # A block that was put in from another stack may bear a number of this one.
+        if made is None or made[0] is not angles.frequencies:
             cos, sin = rope_rotation(self.at, angles.frequencies, angles.amplitude, self.dtype)
             alike = self.at.ndim == 1
-            self._rotations[angles.number] = (cos, sin) if alike else (cos[:, None], sin[:, None])
-        return self._rotations[angles.number]
+            made = angles.frequencies, (cos, sin) if alike else (cos[:, None], sin[:, None])
+            self._rotations[angles.number] = made
+        return made[1]
 
     def _keys(self, cache: LayerCache | None, causal: bool, window: int | None, alibi: int) -> Seen:
         """Mask and bias over the keys that this kind of cache returns."""

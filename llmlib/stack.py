@@ -112,9 +112,10 @@ class BlockStack(nn.Module):
         Args:
             capacity: tokens to make room for at once where nothing is forgotten.
         """
-        layers = [_cache(reader, capacity) for reader in self.readers()]
+        readers = self.readers()
+        layers = [_cache(reader, capacity) for reader in readers]
         kinds = {type(layer) for layer in layers}
-        windows = {reader.window for reader in self.readers()}
+        windows = {reader.window for reader in readers}
         if len(kinds) > 1 or len(windows) > 1:
             return LayeredKVCache(layers)
         if kinds == {LatentLayer}:

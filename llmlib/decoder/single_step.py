@@ -195,7 +195,7 @@ class SingleStep:
         """(1, 1) -> (1, 1, vocab); the token's key and value are added to the cache."""
         cache.check(self.readers)
         x, at = self.embedding[int(token_ids)], self.model.places(token_ids, cache)
-        turns: dict[int, Tensor] = {}
+        turns: dict[int, tuple[Tensor, Tensor]] = {}
         if isinstance(cache, FixedKVCache):
             return self._compiled(x, at, cache, turns)
         for i, block in enumerate(self.blocks):
@@ -208,7 +208,7 @@ class SingleStep:
         return product(self.head, norm_by_number(x, self.norm, self.norm_eps))[None, None]
 
     def _compiled(
-        self, x: Tensor, at: Positions, cache: FixedKVCache, turns: dict[int, Tensor]
+        self, x: Tensor, at: Positions, cache: FixedKVCache, turns: dict[int, tuple[Tensor, Tensor]]
     ) -> Tensor:
         slot = at.slots
         step, head = compiled(fixed_block_step), compiled(head_step)
@@ -225,16 +225,17 @@ class SingleStep:
         return head(x, self.norm, self.head, self.norm_eps)[None, None]
 
 
-def _turn(block: Known, at: Positions, made: dict[int, Tensor]) -> Tensor:
+def _turn(block: Known, at: Positions, made: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
     """What a head and the head with its halves swapped are multiplied with, for this block's RoPE.
 
     a cos - b sin and b cos + a sin at once: (a, b) * (cos, cos) + (b, a) * (-sin, sin).
     """
-    number = block.angles.number
-    if number not in made:
-        cos, sin = at.rotation(block.angles)
-        made[number] = torch.stack([torch.cat([cos, cos], -1)[0], torch.cat([-sin, sin], -1)[0]])
-    return made[number]
+    cos, sin = at.rotation(block.angles)
+    found = made.get(block.angles.number)
+    if found is None or found[0] is not cos:
+        turn = torch.stack([torch.cat([cos, cos], -1)[0], torch.cat([-sin, sin], -1)[0]])
+        made[block.angles.number] = found = cos, turn
+    return found[1]
 
 
 def _known(block: Any) -> Known | nn.Module:

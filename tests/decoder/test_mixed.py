@@ -125,6 +125,22 @@ def test_texts_are_those_of_the_whole_model() -> None:
     assert texts[0] == texts[1]
 
 
+@torch.no_grad()
+def test_a_block_of_another_model_keeps_its_own_angles() -> None:
+    """Angles are numbered in their stack; a block that is moved brings a number along."""
+    llama = arch.Block(arch.Attention(4, 2, 8, arch.Rope()), arch.FeedForward(40))
+    fast = arch.changed(llama, arch.Rope, base=50.0)
+    decoder, other = model([llama] * 3), model([fast] * 3)
+    expected = model([llama, fast, llama])
+    expected.load_state_dict(decoder.state_dict())
+    other.load_state_dict(decoder.state_dict())
+    decoder.blocks[1] = other.blocks[1]
+    torch.testing.assert_close(decoder(IDS), expected(IDS))
+    texts = [list(generate(m, [3, 1, 4], 12, sampler=Sampler(1.5, seed=0)))
+             for m in (decoder, expected)]  # fmt: skip
+    assert texts[0] == texts[1]
+
+
 def test_counts_are_those_of_the_modules() -> None:
     decoder = model(ALL)
     assert parameters(decoder.config).total == sum(p.numel() for p in decoder.parameters())
