@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from llmlib.book.labs.flash_attention.checks import (
+from llmlib.book.labs.flash_listing.checks import (
     CHECKS,
     gap,
     passes,
@@ -14,7 +14,7 @@ from llmlib.book.labs.flash_attention.checks import (
     row_of_scores,
     working_set,
 )
-from llmlib.book.labs.flash_attention.listing import (
+from llmlib.book.labs.flash_listing.listing import (
     NAMES,
     REPAIRS,
     Repair,
