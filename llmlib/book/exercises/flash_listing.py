@@ -150,7 +150,9 @@ EXERCISES: list[Exercise] = [
         grader=_grade,
         mistakes=[
             Mistake(_wrong("o = o * factor[..., None]", "o = o"), "Test shape fails"),
-            Mistake(_wrong("full_like(Q[..., 0], -math.inf)", "zeros_like(Q[..., 0])"), "Test start"),
+            Mistake(
+                _wrong("full_like(Q[..., 0], -math.inf)", "zeros_like(Q[..., 0])"), "Test start"
+            ),
             Mistake(_wrong(" + k.shape[2] - q.shape[2]", ""), "Test mask"),
             Mistake(_wrong("m_new.masked_fill(m_new == -math.inf, 0)", "m_new"), "Test guard"),
             Mistake(_wrong("torch.promote_types(q.dtype, torch.float32)", "q.dtype"), "Test dtype"),

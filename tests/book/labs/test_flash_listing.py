@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from llmlib.book.labs.flash_attention.traffic import Traffic
 from llmlib.book.labs.flash_listing.checks import (
     CHECKS,
     gap,
@@ -25,7 +26,6 @@ from llmlib.book.labs.flash_listing.listing import (
     run,
     version,
 )
-from llmlib.book.labs.flash_attention.traffic import Traffic
 
 
 def test_a_check_for_each_repair():

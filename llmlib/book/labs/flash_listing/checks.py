@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from llmlib.attention import reference_attention
-from llmlib.book.labs.flash_listing.listing import NAMES, Repair, execute, run, version
 from llmlib.book.labs.flash_attention.traffic import Traffic
+from llmlib.book.labs.flash_listing.listing import NAMES, Repair, execute, run, version
 
 Space = dict[str, Any]
 SRAM = 100 * 1024
