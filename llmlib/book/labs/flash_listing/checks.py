@@ -5,6 +5,7 @@ on every version before its repair.
 """
 
 import math
+import textwrap
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -158,4 +159,7 @@ def attempt(name: str, *changes: tuple[str, str]) -> None:
     before = NAMES[NAMES.index(name) - 1]
     text = Repair(name, "yours", changes).apply(version(before))
     what = f"with {len(changes)} of your changes" if changes else "as it stands"
-    print(f"version {before}, {what}: test {name} {judge(text, tests[name])}")
+    print(f"version {before}, {what}: test {name}")
+    print(
+        textwrap.fill(judge(text, tests[name]), 80, initial_indent="  ", subsequent_indent="    ")
+    )
