@@ -62,7 +62,7 @@ def _narrowed(text: str) -> str:
     if max(map(len, text.splitlines())) <= COLUMNS:
         return text
     shown = _formatted(re.sub(r"  # fmt: skip$", "", text, flags=re.M))
-    shown = re.sub(r"^( +)[^#:=\n]+,(\n\1(?! )[^#:=\n]+,)+$", _filled, shown, flags=re.M)
+    shown = re.sub(r"^( +)[^#:=<\n]+,(\n\1(?! )[^#:=<\n]+,)+$", _filled, shown, flags=re.M)
     return re.sub(r"^( *)#.*(\n\1#.*)*$", _wrapped_comment, shown, flags=re.M)
 
 
