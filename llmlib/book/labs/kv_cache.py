@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,7 @@ def passage(tokenizer: AnyTokenizer, name: str, n_tokens: int = TOKENS) -> list[
 def losses(
     model: Decoder,
     ids: Int[Tensor, "batch seq"],
-    mask_of: Callable[[nn.Module, Tensor], Bool[Tensor, "..."] | None],
+    mask_of: Callable[[Any, Tensor], Bool[Tensor, "..."] | None],
 ) -> Float[Tensor, "batch positions"]:
     """Nats at each position; mask_of(block, stream) says what each layer's queries may see."""
     seq = ids.shape[1] - 1
@@ -113,7 +113,7 @@ def evicting(
 ) -> Float[Tensor, " batch"]:
     """Mean loss of each text behind MEASURED_FROM, every layer and head evicting by itself."""
 
-    def mask_of(block: nn.Module, x: Tensor) -> Tensor | None:
+    def mask_of(block: Any, x: Tensor) -> Tensor | None:
         if policy == "everything":
             return None
         read = block.norms["mixer_input"](x)
@@ -158,7 +158,7 @@ def recorded(
 ) -> list[tuple[Float[Tensor, "seq k"], Float[Tensor, "seq v"]]]:
     """Each layer's keys, before the rotation, and values, in float64."""
     found: dict[nn.Module, Tensor] = {}
-    mixers = [block.mixer for block in model.blocks]
+    mixers: list[Any] = [block.mixer for block in model.blocks]
     hooks = [
         linear.register_forward_hook(lambda one, _, out: found.update({one: out[0].double()}))
         for one in mixers for linear in (one.key, one.value)
@@ -173,8 +173,9 @@ def recorded(
 def flattened(model: Decoder, found: list[Directions], rank: int) -> Iterator[None]:
     """Inside, keys and values lie in `rank` directions; those of the first token stay whole."""
     hooks = []
+    mixers: list[Any] = [block.mixer for block in model.blocks]
 
-    def hook(mixer: nn.Module, one: Directions, place: int) -> Callable[..., Tensor]:
+    def hook(mixer: Any, one: Directions, place: int) -> Callable[..., Tensor]:
         kept = one.rows[:rank].float()
 
         def changed(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -186,9 +187,9 @@ def flattened(model: Decoder, found: list[Directions], rank: int) -> Iterator[No
 
         return changed
 
-    for block, one in zip(model.blocks, found, strict=True):
-        for place, linear in enumerate((block.mixer.key, block.mixer.value)):
-            hooks.append(linear.register_forward_hook(hook(block.mixer, one, place)))
+    for mixer, one in zip(mixers, found, strict=True):
+        for place, linear in enumerate((mixer.key, mixer.value)):
+            hooks.append(linear.register_forward_hook(hook(mixer, one, place)))
     try:
         yield
     finally:
