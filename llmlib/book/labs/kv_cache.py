@@ -111,7 +111,7 @@ def kept_keys(
 def evicting(
     model: Decoder, ids: Int[Tensor, "batch seq"], budget: int, policy: str, seed: int = 0
 ) -> Float[Tensor, " batch"]:
-    """Mean loss of each text behind MEASURED_FROM, every layer and head evicting by itself."""
+    """Mean loss of each text from MEASURED_FROM on, every layer and head evicting by itself."""
 
     def mask_of(block: Any, x: Tensor) -> Tensor | None:
         if policy == "everything":

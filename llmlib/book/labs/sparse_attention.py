@@ -54,7 +54,7 @@ def visible(name: str) -> Bool[Tensor, "seq seq"]:
 
 @torch.no_grad()
 def under(model: Decoder, ids: list[int], name: str) -> Tensor:
-    """Nats at each position behind MEASURED_FROM, every layer under one mask."""
+    """Nats at each position from MEASURED_FROM on, every layer under one mask."""
     mask = visible(name)
     return losses(model, torch.tensor([ids]), lambda block, x: mask)[0, MEASURED_FROM:]
 
