@@ -19,13 +19,6 @@ def _qwen(part: type[arch.Described] | None = None, **changes: Any) -> int:
     return int(parameters(arch.changed(config, part, **changes)).total)
 
 
-def _llama_width() -> int:
-    """d_ff of the Llama whose width is asked about."""
-    part = card("Llama-2-13B").config.block.feed_forward
-    assert isinstance(part, arch.FeedForward)
-    return int(part.ffn_dim)
-
-
 def _deep_gpt2() -> int:
     """GPT-2 with twice its layers."""
     return int(parameters(arch.changed(card("GPT-2").config, arch.Run, times=24)).total)
@@ -109,24 +102,6 @@ EXERCISES: list[Exercise] = [
             Mistake(248_091_648, "The head is tied: it is the embedding, count it once."),
             Mistake(209_475_840, "A block has 13 d small ones, not 12 d."),
             Mistake(209_254_656, "Biases and norms of the blocks are missing: 13 d each."),
-        ],
-    ),
-    Number(
-        "parameters.swiglu_width",
-        level="easy",
-        hint="Three matrices of d · d<sub>ff</sub> should hold what two of d · 4d do.",
-        solution=(
-            "3 d d<sub>ff</sub> = 8 d<sup>2</sup> gives d<sub>ff</sub> = 8d/3 = 13,653.3; the next "
-            "multiple of 256 is 54 · 256 = <strong>13,824</strong>, the width of Llama-2-13B."
-        ),
-        answer=_llama_width,
-        tolerance=0.5,
-        mistakes=[
-            Mistake(20_480, "That is 4d: with three matrices the block would grow by half."),
-            Mistake(13_653, "Right before rounding. Which multiple of 256 is next?"),
-            Mistake(13_568, "Rounded down; the next multiple <em>above</em> is asked for."),
-            Mistake(10_240, "That halves the width, but three matrices for two is 2/3."),
-            Mistake(15_360, "That is 3d. Solve 3 d d<sub>ff</sub> = 8 d<sup>2</sup>."),
         ],
     ),
     Choice(
