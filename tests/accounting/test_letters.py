@@ -236,7 +236,7 @@ def test_the_introduction_has_these_letters(root: Path) -> None:
     text = (root / "chapters/intro.md").read_text(encoding="utf-8")
     rows = re.findall(r"\| \$([^$|]+)\$ \| `(\w+)` \| ([^|]+) (?=\|)", text)
     printed = {field: re.sub(r"\\text\{(\w+)\}", r"\1", letter) for letter, field, _ in rows}
-    known = {row.field: row.symbol for row in ALPHABET}
+    known = {row.field: str(row.symbol) for row in ALPHABET}
     sizes = {field: letter for field, letter in printed.items() if field in known}
     assert len(sizes) >= 16
     assert sizes == {field: known[field] for field in sizes}
