@@ -55,8 +55,8 @@ EXERCISES: list[Exercise] = [
         tolerance=0.5,
         mistakes=[
             Mistake(16.06, "That is the weights alone, 2 bytes per parameter: enough to serve."),
-            Mistake(32.1, "Weights and gradients. The optimizer holds 12 bytes per parameter more."),
-            Mistake(64.2, "Mixed precision does not halve it: the copy and the moments have 32 bits."),
+            Mistake(32.1, "Weights and gradients. The optimizer holds 12 bytes more each."),
+            Mistake(64.2, "Mixed precision does not halve it: copy and moments have 32 bits."),
             Mistake(96.4, "The copy of the weights in 32 bits is missing."),
         ],
     ),
