@@ -1,6 +1,7 @@
 """What counting returns for letters, put to numbers, is what it returns for those numbers."""
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -233,7 +234,8 @@ def test_an_encoder_has_no_past() -> None:
 
 def test_the_introduction_has_these_letters(root: Path) -> None:
     """Its table says letter, word in the code, meaning; every size that it names stands there."""
-    text = (root / "chapters/intro.md").read_text(encoding="utf-8")
+    page = json.loads((root / "chapters/intro.ipynb").read_text(encoding="utf-8"))
+    text = "\n".join("".join(cell["source"]) for cell in page["cells"])
     rows = re.findall(r"\| \$([^$|]+)\$ \| `(\w+)` \| ([^|]+) (?=\|)", text)
     printed = {field: re.sub(r"\\text\{(\w+)\}", r"\1", letter) for letter, field, _ in rows}
     known = {row.field: str(row.symbol) for row in ALPHABET}
