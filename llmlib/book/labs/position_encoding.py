@@ -146,13 +146,19 @@ def turned_blocks(model: Decoder) -> list[Block]:
 
     None where a model has no RoPE, or latents instead of keys.
     """
-    found = [b for b in model.blocks if b.angles is not None and isinstance(b.mixer, Attention)]
-    return [b for b in found if len(b.angles.frequencies) == len(found[0].angles.frequencies)]
+    found: list[Block] = []
+    for block in model.blocks:
+        if not isinstance(block, Block) or not isinstance(block.mixer, Attention):
+            continue
+        if block.angles and (not found or len(_features(block)) == len(_features(found[0]))):
+            found.append(block)
+    return found
 
 
 def _features(block: Block) -> Int[Tensor, "pairs 2"]:
     """Which two features of a head are a pair."""
-    features = torch.arange(2 * len(block.angles.frequencies))  # type: ignore[union-attr]
+    assert block.angles is not None
+    features = torch.arange(2 * len(block.angles.frequencies))
     half = block.mixer.rope_layout == "half"
     return features.view(2, -1).T if half else features.view(-1, 2)
 
@@ -178,7 +184,8 @@ def pair_sizes(
             hook.remove()
     found = []
     for block, x in zip(blocks, inputs, strict=True):
-        q, k, v = block.mixer.project(x)
+        mixer: Any = block.mixer
+        q, k, v = mixer.project(x)
         sizes = [t[0, :, 1:][..., _features(block)].norm(dim=-1).mean(1) for t in (q, k, v)]
         share = len(sizes[0]) // len(sizes[1])
         keys, values = (t.repeat_interleave(share, 0) for t in sizes[1:])
@@ -222,8 +229,9 @@ def how_order_enters(config: arch.ModelConfig) -> tuple[str, str, str]:
             continue
         kind, rope = ("ALiBi" if mixer.alibi else "none"), mixer.rope
         if rope is not None:
-            latent = isinstance(mixer, arch.Latent)
-            turned = mixer.rope_dim if latent else rope.turned(mixer.head_dim)
+            turned = (
+                mixer.rope_dim if isinstance(mixer, arch.Latent) else rope.turned(mixer.head_dim)
+            )
             kind = "RoPE" if turned == mixer.head_dim else f"RoPE on {turned} of {mixer.head_dim}"
             stretch = f" ({rope.scaling.kind})" if rope.scaling else ""
             bases.append(f"{rope.base:,.0f}{stretch}")
