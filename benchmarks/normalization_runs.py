@@ -39,7 +39,7 @@ def norms(data: Corpus, seed: int, n_layers: int) -> Iterator[Run]:
     for norm in NORMS:
         if norm == "center" and n_layers > 6:
             continue
-        for rate in RATES[1::2] if n_layers == 6 else RATES[1:4:2]:
+        for rate in RATES[1:4:2]:
             model = toy_decoder(data.vocab_size, 32, 4, n_layers, seq=16, seed=seed)
             loss = trained_loss(model, norm, data, rate, 20, seed)
             yield Run("pre", norm, n_layers, 20, rate, seed, loss)
