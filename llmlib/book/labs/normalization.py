@@ -1,9 +1,10 @@
 """What the chapters on a block's parts measure in small decoders, and their ablations.
 
-`benchmarks/normalization_runs.py` trains many of them and stores the losses in normalization.tsv,
-which `stored` reads. `toy_decoder` is the book's decoder, described as plainly as it can be: learned positions, a head of
+`toy_decoder` is the book's decoder, described as plainly as it can be: learned positions, a head of
 its own, Xavier initialization. What no description says, because no model has it, is put in here:
 other norms (`with_norms`), and no residual path (`without_residual`).
+`benchmarks/normalization_runs.py` trains many of them and stores the losses in normalization.tsv,
+which `stored` reads.
 """
 
 import csv
