@@ -319,7 +319,7 @@ def matched_ffn_dim(ffn_dim: int, multiple_of: int = 1) -> int:
         multiple_of: what the result must be a multiple of.
 
     Raises: ValueError for values that are not positive, TypeError for ones that are not integers.
-    Source: shazeer2020glu for 2/3, touvron2023llama for the rounding.
+    Source: shazeer2020glu for 2/3; the rounding is in the code released with touvron2023llama.
     """
     check_sizes(ffn_dim=ffn_dim, multiple_of=multiple_of)
     return -(-2 * ffn_dim // (3 * multiple_of)) * multiple_of

@@ -1,12 +1,17 @@
-"""What the chapters on a block's parts measure in small untrained decoders, and their ablations.
+"""What the chapters on a block's parts measure in small decoders, and their ablations.
 
 `toy_decoder` is the book's decoder, described as plainly as it can be: learned positions, a head of
 its own, Xavier initialization. What no description says, because no model has it, is put in here:
 other norms (`with_norms`), and no residual path (`without_residual`).
+`benchmarks/normalization_runs.py` trains many of them and stores the losses in normalization.tsv,
+which `stored` reads.
 """
 
-from collections.abc import Callable
-from typing import Any
+import csv
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,8 +21,9 @@ from llmlib.blocks import Block
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.kv_cache import LayerCache, Reader
 from llmlib.positions import Positions
-from llmlib.training import next_token_loss
+from llmlib.training import Corpus, next_token_loss, train
 
+FILE = Path(__file__).with_suffix(".tsv")
 Hidden = Float[Tensor, "batch seq dim"]
 TokenIds = Int[Tensor, "batch seq"]
 
@@ -37,6 +43,34 @@ class CenterOnly(nn.Module):
 
 class NoNorm(nn.Identity):
     """The norm that does nothing. For ablations."""
+
+
+class DynamicTanh(nn.Module):
+    """tanh(alpha * x) with gain and shift: bounds each feature by itself, without any statistic.
+
+    Source: zhu2025dyt
+    """
+
+    def __init__(self, dim: int, alpha: float = 0.5) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor(alpha))
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        return torch.tanh(self.alpha * x) * self.weight + self.bias
+
+
+# Every kind of norm that the stored runs compare; torch's fused twins of ours, for speed.
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "LayerNorm": nn.LayerNorm,
+    "RMSNorm": nn.RMSNorm,
+    "center": CenterOnly,
+    "none": NoNorm,
+    "none, small start": NoNorm,
+    "LayerNorm, small start": nn.LayerNorm,
+    "tanh": DynamicTanh,
+}
 
 
 def with_norms(model: Decoder, norm: Callable[[int], nn.Module]) -> Decoder:
@@ -177,3 +211,56 @@ def token_cosine(state: Hidden) -> float:
     gram = unit @ unit.transpose(-1, -2)
     off_diagonal = gram.sum(dim=(-1, -2)) - gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     return (off_diagonal / pairs).mean().item()
+
+
+# --- what the longer runs gave ------------------------------------------------------------------
+
+
+class Run(NamedTuple):
+    """One small decoder, trained."""
+
+    placement: str
+    norm: str  # a key of NORMS
+    n_layers: int
+    warmup: int  # steps
+    rate: float
+    seed: int
+    loss: float  # nats a character, mean of the last 30 of 200 steps
+
+
+def small_start(model: Decoder) -> Decoder:
+    """The model itself, with what each part adds made smaller by sqrt(2 * layers), as in GPT-2.
+
+    Source: radford2019gpt2
+    """
+    with torch.no_grad():
+        for name, weight in model.blocks.named_parameters():
+            if name.endswith(("mixer.output.weight", "down.weight")):
+                weight /= math.sqrt(2 * len(model.blocks))
+    return model
+
+
+def trained_loss(
+    model: Decoder, norm: str, data: Corpus, rate: float, warmup: int, seed: int, steps: int = 200
+) -> float:
+    """Loss over the last 30 steps of a model that gets this kind of norm and is trained."""
+    with_norms(model, NORMS[norm])
+    if norm.endswith("small start"):
+        small_start(model)
+    batches = data.batches(8, 16, seed=seed)
+    return train(model, batches, steps, lr=rate, warmup_steps=warmup).final_loss(30)
+
+
+def save(runs: Iterable[Run], path: Path = FILE) -> None:
+    """Write the runs as a table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(Run._fields)
+        writer.writerows([*run[:-1], f"{run.loss:.3f}"] for run in runs)
+
+
+def stored(path: Path = FILE) -> list[Run]:
+    """The runs of the table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return [Run(**{k: Run.__annotations__[k](v) for k, v in row.items()}) for row in rows]

@@ -7,11 +7,17 @@ import torch
 
 from llmlib.activations import FeedForward, GatedFeedForward, matched_ffn_dim
 from llmlib.book.labs.normalization import (
+    NORMS,
     CenterOnly,
+    DynamicTanh,
     NoNorm,
+    Run,
     ffn_output_matrices,
     gradient_by_layer,
     random_tokens,
+    save,
+    small_start,
+    stored,
     stream_std_by_layer,
     token_cosine,
     token_cosine_by_layer,
@@ -238,3 +244,38 @@ def test_sequence_longer_than_the_positions():
 def test_norms_of_what_has_no_blocks():
     with pytest.raises(TypeError, match="a block is a Composed"):
         with_norms(without_residual(toy()), NoNorm)
+
+
+# --- what the longer runs gave ------------------------------------------------------------------
+
+
+def test_dynamic_tanh_bounds_each_feature_by_itself():
+    norm = DynamicTanh(3, alpha=2.0)
+    x = torch.tensor([[0.0, 0.1, 1e6]])
+    torch.testing.assert_close(norm(x), torch.tanh(2 * x))
+    assert sum(p.numel() for p in norm.parameters()) == 1 + 2 * 3
+
+
+def test_a_small_start_shrinks_what_each_part_adds_and_nothing_else():
+    model, small = toy(), small_start(toy())
+    for (name, before), (_, after) in zip(
+        model.named_parameters(), small.named_parameters(), strict=True
+    ):
+        factor = math.sqrt(6) if name.endswith(("mixer.output.weight", "down.weight")) else 1
+        torch.testing.assert_close(after * factor, before)
+
+
+def test_runs_survive_being_stored(tmp_path):
+    runs = [Run("pre", "LayerNorm", 6, 0, 0.001, 0, 2.5), Run("pre", "none", 24, 20, 0.004, 1, 3.0)]
+    save(runs, tmp_path / "runs.tsv")
+    assert stored(tmp_path / "runs.tsv") == runs
+
+
+def test_the_runs_of_the_chapter_are_there():
+    seeds: dict[tuple[object, ...], set[int]] = {}
+    for run in stored():
+        assert run.norm in NORMS
+        seeds.setdefault(run[:5], set()).add(run.seed)
+    rates = {key: seed for key, seed in seeds.items() if key[1] == "LayerNorm" and key[3] != 20}
+    assert len(rates) >= 5 * 6
+    assert all(found == {0, 1, 2} for found in rates.values())
