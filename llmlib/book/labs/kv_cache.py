@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.formats.packaged import kjv_text
 from llmlib.positions import Positions
 from llmlib.tokenization import AnyTokenizer
 
 FILE = Path(__file__).with_suffix(".tsv")
-SEPARATOR = "<|endoftext|>"
 BEGINNINGS = {
     "Ruth": "Now it came to pass in the days when the judges ruled",
     "John": "In the beginning was the Word",
@@ -37,17 +37,11 @@ POLICIES = ("window", "window and start", "heavy hitters", "random", "random and
 BUDGETS, SEEDS, RANKS = (64, 32), (0, 1, 2), (8, 58, 128, 192)
 
 
-def start_ids(tokenizer: AnyTokenizer) -> list[int]:
-    """What stands before a text: the tokens that its file asks for, or the one between texts."""
-    named = [i for name, i in tokenizer.special_tokens.items() if name == SEPARATOR]
-    return list(tokenizer.around[0]) or named
-
-
 def passage(tokenizer: AnyTokenizer, name: str, n_tokens: int = TOKENS) -> list[int]:
     """The start token and the first tokens of a passage, n_tokens + 1 in all."""
     begin = kjv_text().index(BEGINNINGS[name])
     text = tokenizer.encode(kjv_text()[begin : begin + 8 * n_tokens])
-    return [*start_ids(tokenizer), *text][: n_tokens + 1]
+    return [*start_of(tokenizer), *text][: n_tokens + 1]
 
 
 def losses(

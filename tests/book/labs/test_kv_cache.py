@@ -18,9 +18,9 @@ from llmlib.book.labs.kv_cache import (
     passage,
     recorded,
     save,
-    start_ids,
     stored,
 )
+from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.formats.packaged import kjv_text
 from llmlib.pretrained import smollm2
@@ -112,7 +112,7 @@ def test_all_directions_change_nothing_and_few_change_much(model):
 def test_passages_begin_with_the_token_between_texts():
     special = {"<|endoftext|>": 256}
     made = ByteLevelBPETokenizer.train("in the beginning " * 9, 260, special_tokens=[*special])
-    start = start_ids(made)
+    start = start_of(made)
     assert len(start) == 1
     for name in BEGINNINGS:
         ids = passage(made, name, 40)
