@@ -133,28 +133,6 @@ EXERCISES: list[Exercise] = [
             Mistake(3, "Without a gate a third of the blocks, over 2 billion, would be missing."),
         ],
     ),
-    Choice(
-        "model_cards.one_block",
-        level="medium",
-        hint="What happens once, before the first block, is no difference between layers.",
-        solution=(
-            "<strong>Gemma-3-27B</strong>: five layers with a window of 1,024 tokens, then one "
-            "that sees all, ten times over, and two windows at the end. PaLM's halves stand side "
-            "by side, Gemma-2B multiplies its embedding by √d, and BLOOM has a norm after the "
-            "embedding, but in each of the three all layers are alike."
-        ),
-        options=["PaLM-8B", "Gemma-2B", "BLOOM-176B", "Gemma-3-27B"],
-        answer=3,
-        mistakes=[
-            Mistake(
-                0,
-                "PaLM's block is unusual, attention and feed-forward read the same norm; "
-                "but all of its blocks are.",
-            ),
-            Mistake(1, "What Gemma-2B does to its embedding happens once, before the first block."),
-            Mistake(2, "BLOOM's further norm stands once, before the first block."),
-        ],
-    ),
     Function(
         "model_cards.five_numbers",
         level="medium",
