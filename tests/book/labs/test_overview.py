@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from llmlib.book.labs.overview import (
     SHOTS,
@@ -99,3 +100,89 @@ def test_a_mixture_is_trained_with_the_part_that_a_token_passes() -> None:
 def test_unknown_name_lists_the_rows() -> None:
     with pytest.raises(ValueError, match=r"no row for 'GPT-9'.*SmolLM2-135M"):
         release("GPT-9")
+
+
+# --- the longer runs ---------------------------------------------------------------------------
+
+
+class Letters:
+    """A tokenizer of letters."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+
+class Listener:
+    """A model that knows nothing, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        self.heard += ["".join(map(chr, row)).strip("\0") for row in ids.tolist()]
+        return torch.zeros(*ids.shape, 128)
+
+
+def asked(examples: str, shots: int) -> list[tuple[list[tuple[str, str]], str]]:
+    """The examples that are shown, and the question, of every prompt."""
+    model = Listener()
+    few_shot(model, Letters(), examples, 0, shots=[shots])  # type: ignore[arg-type]
+    lines = [[line.partition(" ->")[::2] for line in text.split("\n")] for text in model.heard]
+    return [([(a, b.strip()) for a, b in rows[:-1]], rows[-1][0]) for rows in lines]
+
+
+RIGHT = {pair for pairs in WORD_PAIRS.values() for pair in pairs}
+KIND_OF = {question: kind for kind, pairs in WORD_PAIRS.items() for question, _ in pairs}
+
+
+def test_right_examples_are_right_and_leave_the_question_out() -> None:
+    prompts = asked("right", 3)
+    assert len(prompts) == 16
+    for shown, question in prompts:
+        assert len(shown) == 3
+        assert set(shown) <= RIGHT
+        assert question not in dict(shown)
+        assert {KIND_OF[a] for a, _ in shown} == {KIND_OF[question]}
+
+
+@pytest.mark.parametrize("shots", [1, 2, 9])
+def test_wrong_answers_are_answers_to_other_questions_of_the_kind(shots: int) -> None:
+    for shown, question in asked("wrong answers", shots):
+        assert len(shown) == shots
+        assert not set(shown) & RIGHT
+        assert {b for _, b in shown} <= {b for _, b in WORD_PAIRS[KIND_OF[question]]}
+
+
+def test_examples_of_another_kind_are_right_and_of_another_kind() -> None:
+    for shown, question in asked("another kind", 4):
+        assert set(shown) <= RIGHT
+        assert KIND_OF[question] not in {KIND_OF[a] for a, _ in shown}
+
+
+def test_a_model_that_knows_nothing_is_no_better_with_examples() -> None:
+    for row in few_shot(Listener(), Letters(), "right", 1, shots=[0, 9]):  # type: ignore[arg-type]
+        assert row.probability == pytest.approx(1 / 128)
+        assert row.first == 0
+
+
+def test_sums_are_asked_and_answered() -> None:
+    model = Listener()
+    rows = sums(model, Letters(), 5, n=3)  # type: ignore[arg-type]
+    assert [row.certainty for row in rows] == pytest.approx([1 / 128] * 3)
+    lines = [line.split(" = ") for line in model.heard[0].strip().split("\n")]
+    assert [sum(map(int, left.split(" + "))) == int(right) for left, right in lines] == [True] * 3
+
+
+def test_stored_runs_are_whole() -> None:
+    rows = stored_few_shot()
+    assert len({row[:3] for row in rows}) == len(rows) == 3 * 3 * len(SHOTS)
+    assert all(0 <= row.probability <= 1 and 0 <= row.first <= 1 for row in rows)
+    judged = stored_sums()
+    assert [row.seed for row in judged] == [seed for seed in range(50) for _ in range(12)]
+    assert all(0 < row.certainty <= 1 and row.right in (0, 1) for row in judged)
+
+
+def test_closed_models_alone_keep_their_size_to_themselves() -> None:
+    assert {row.name for row in ROWS if row.family == "unpublished"} == {"GPT-4", "Claude"}
+    assert all(row.openness == "closed" for row in ROWS if row.parameters is None)
+    assert release("Chinchilla").tokens == 20 * (release("Chinchilla").parameters or 0)

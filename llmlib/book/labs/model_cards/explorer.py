@@ -28,8 +28,12 @@ def explorer(entries: Sequence[Entry] | None = None) -> ModelExplorer:
         columns=_columns(found),
         filters=filters,
         kinds={kind: [e.config.family == kind for e in found] for kind in kinds},
-        start={"columns": "size", "order": "year", "x": "parameters (billions)",
-               "y": "cache a token, 16 bits (kB)"},
+        start={
+            "columns": "size",
+            "order": "year",
+            "x": "parameters (billions)",
+            "y": "cache a token, 16 bits (kB)",
+        },
         alt=(
             "A scatter plot of language models over a table of their cards, with sizes, choices "
             "and costs, to be sorted, filtered and searched."

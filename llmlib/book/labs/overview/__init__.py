@@ -1,4 +1,4 @@
-"""What the overview alone needs: the timeline of models, and its longer experiments with a table."""
+"""What the overview alone needs: the timeline of models, and its longer experiments."""
 
 from llmlib.book.labs.overview.runs import (
     SHOTS,

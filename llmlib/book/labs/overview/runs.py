@@ -19,7 +19,7 @@ from llmlib.tokenization import AnyTokenizer
 
 _HERE = Path(__file__).parent
 START = 0
-"""<|endoftext|>, which parts the texts that SmolLM2 was trained on: what every text begins after."""
+"""<|endoftext|>, which parts the texts of SmolLM2 in training: every text begins after it."""
 
 # --- examples in the prompt -------------------------------------------------------------------
 
@@ -68,7 +68,9 @@ def few_shot(
         asked = [one for one in prompts if one[0] in shots]
         for (k, _, _), pair in zip(asked, _answered(model, tokenizer, asked), strict=True):
             found.setdefault(k, []).append(pair)
-    mean = {k: torch.tensor(pairs, dtype=torch.float64).mean(0).tolist() for k, pairs in found.items()}
+    mean = {
+        k: torch.tensor(pairs, dtype=torch.float64).mean(0).tolist() for k, pairs in found.items()
+    }
     return [FewShot(examples, seed, k, *mean[k]) for k in sorted(mean)]
 
 
@@ -110,7 +112,7 @@ def _answered(
 
 
 class Answer(NamedTuple):
-    """The first digit of a sum: how sure the model is of its first guess, and whether it is right."""
+    """The first digit of a sum: how sure the model is of its guess, and whether it is right."""
 
     seed: int
     certainty: float
@@ -126,7 +128,9 @@ def sums(model: Decoder, tokenizer: AnyTokenizer, seed: int, n: int = 12) -> lis
         spots.append(len(ids))
         ids += tokenizer.encode(f"{a + b}\n")
     p = model(torch.tensor([ids]))[0].double().softmax(-1)
-    return [Answer(seed, float(p[at - 1].max()), int(p[at - 1].argmax() == ids[at])) for at in spots]
+    return [
+        Answer(seed, float(p[at - 1].max()), int(p[at - 1].argmax() == ids[at])) for at in spots
+    ]
 
 
 # --- the tables -------------------------------------------------------------------------------
@@ -159,7 +163,9 @@ def main() -> None:
 
     torch.set_grad_enabled(False)
     model, tokenizer = smollm2()
-    _write("sums", Answer._fields, [row for seed in range(50) for row in sums(model, tokenizer, seed)])
+    _write(
+        "sums", Answer._fields, [row for seed in range(50) for row in sums(model, tokenizer, seed)]
+    )
     runs = [(e, seed) for e in EXAMPLES for seed in range(3)]
     found = [row for e, seed in runs for row in few_shot(model, tokenizer, e, seed)]
     _write("few_shot", FewShot._fields, found)
