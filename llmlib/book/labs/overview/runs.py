@@ -62,7 +62,8 @@ def few_shot(
         examples: "right"; "wrong answers" shows each example with another one's answer; "another
             kind" takes the examples from the three other kinds.
     """
-    shots, found = tuple(shots), {}
+    shots = tuple(shots)
+    found: dict[int, list[tuple[float, float]]] = {}
     for kind in WORD_PAIRS:
         prompts = list(_prompts(kind, examples, seed, n_orders))
         asked = [one for one in prompts if one[0] in shots]
