@@ -13,6 +13,8 @@ from typing import Any
 
 from docutils import nodes
 
+from llmlib.book.widgets.base import formula_script
+
 DESCRIPTION_LETTERS = 200
 
 # The theme's icon script, with the comment before it. A web font draws the same icons; the script
@@ -35,6 +37,8 @@ CITATION = re.compile(
     r'(<a class="reference internal" href="[^"]*references\.html#[^>]*>)(.*?)</a>', re.S
 )
 
+CARD = re.compile(r'(<a class="lm-card" href="\w+)\.ipynb(?=")')
+
 # What readers search for, and the words of the book that mean it.
 SYNONYMS = {
     "mixture of experts": "MoE",
@@ -49,6 +53,10 @@ SYNONYMS = {
     "floating-point operations": "FLOP",
     "learning rate": "lr",
 }
+WITHOUT_SCRIPTS = (
+    '<noscript><p class="lm-noscript">The figures with controls and the exercises here need '
+    "JavaScript; in their places stands what they show.</p></noscript>"
+)
 NOT_FOUND = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>No such page · {title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -76,6 +84,14 @@ def complete_context(
         context["metatags"] = context.get("metatags", "") + head(app.config.html_title, tree)
     if "body" in context:
         context["body"] = repaired(context["body"], page.endswith("references"))
+        if 'class="lm-widget"' in context["body"]:
+            context["body"] = WITHOUT_SCRIPTS + context["body"]
+        if formulas := formula_script(context["body"]):
+            file = f"formulas/{page.rpartition('/')[2]}.js"
+            path = Path(app.outdir) / "_static" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(formulas, encoding="utf-8")
+            app.add_js_file(file, loading_method="defer", priority=400)  # before the widgets
 
 
 def head(book: str, tree: nodes.document) -> str:
@@ -94,6 +110,7 @@ def head(book: str, tree: nodes.document) -> str:
 def repaired(body: str, is_references: bool) -> str:
     """The body with lists that are lists, and with "et al." where a file has "and others"."""
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    body = CARD.sub(r"\1.html", body)  # a notebook's map leads to notebooks, a page's to pages
     if is_references:
         return body.replace(" and others", " et al.")
     return CITATION.sub(lambda found: found[0].replace(" and others", " et al."), body)

@@ -124,7 +124,8 @@ def shell_changed() -> bool:
     last = Path("_build/html/.buildinfo")
     if not last.exists():
         return True
-    shell = [Path("_config.yml"), Path("_toc.yml"), Path(__file__), *Path("_assets").iterdir()]
+    own = [Path(__file__).parent / name for name in ("site.py", "pages.py", "widgets/base.py")]
+    shell = [Path("_config.yml"), Path("_toc.yml"), *own, *Path("_assets").iterdir()]
     return any(path.stat().st_mtime > last.stat().st_mtime for path in shell)
 
 
