@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from llmlib.book.labs.forward_pass import start_of
+from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder, generate
 from llmlib.pretrained import smollm2
 from llmlib.sampling import Sampler, greedy

@@ -1,4 +1,4 @@
-"""What the chapter on the forward pass needs: where a text starts, a walk by hand, a picture.
+"""What the chapter on the forward pass needs: a walk by hand, and a picture.
 
 `block_as_written` and `model_as_written` are for a reader's own model: where it is built otherwise
 than the formulas that the chapter writes out, a small random one stands in for it.
@@ -13,23 +13,6 @@ from torch import Tensor, nn
 
 import llmlib.architecture as arch
 from llmlib.decoder import Block, Decoder, DecoderConfig
-from llmlib.tokenization import AnyTokenizer
-
-SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
-"""Tokens between the texts that a model was trained on, where it asks for none at the start."""
-
-
-def start_of(tokenizer: AnyTokenizer) -> list[int]:
-    """The token that stands before a model's texts, as a list of one id, or of none.
-
-    It is the one that the model's files ask for; where they ask for none, as SmolLM2's, the one
-    that separated texts in training. Without it the first word of a prompt takes its place.
-    """
-    asked = tokenizer.encode("", add_special=True)
-    if asked:
-        return asked[:1]
-    known = tokenizer.special_tokens
-    return next(([known[name]] for name in SEPARATORS if name in known), [])
 
 
 def added(

@@ -1,4 +1,4 @@
-"""What the chapter on the forward pass needs: a start, a walk, a picture whose boxes lead on."""
+"""What the chapter on the forward pass needs: a walk, a picture whose boxes lead on."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from llmlib.book import start_of
 from llmlib.book.labs.forward_pass import (
     added,
     block_as_written,
     block_picture,
     model_as_written,
-    start_of,
 )
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.pretrained import smollm2
