@@ -120,7 +120,7 @@ def block_picture() -> HTML:
     )
     return HTML(
         '<div class="lm-plot"><svg xmlns="http://www.w3.org/2000/svg" viewBox="20 44 560 550" '
-        'role="group" aria-labelledby="forward-block" fill="currentColor" style="width: 560px; '
+        'role="group" aria-labelledby="forward-block" fill="currentColor" style="width: 460px; '
         'max-width: 100%; height: auto; font-size: 15px">'
         f'<title id="forward-block">{ALT}</title><defs><marker id="forward-arrow" '
         'viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
@@ -132,5 +132,5 @@ def block_picture() -> HTML:
         + '<g text-anchor="middle"><text x="110" y="506">embedding</text>'
         '<text x="420" y="380">tokens meet here only</text>'
         '<text x="420" y="220">each token alone</text>'
-        '<text x="320" y="478">L blocks</text></g></svg></div>'
+        '<text x="530" y="479">L blocks</text></g></svg></div>'
     )
