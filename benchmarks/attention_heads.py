@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import torch
 
-from llmlib.book.labs.attention import VARIANTS, Run, save, small_decoder
+from llmlib.book.labs.attention import EQUAL_SIZE, VARIANTS, Run, save, small_decoder
 from llmlib.decoder import Decoder, pool_kv_heads
 from llmlib.formats.packaged import kjv_text
 from llmlib.training import Corpus, evaluate, train
@@ -30,7 +30,7 @@ def loss_of(model: Decoder, data: Corpus) -> float:
 def runs(data: Corpus, seed: int, steps: int) -> Iterator[Run]:
     """Every variant with one seed; the MHA model also pooled, before and after more training."""
     extra = round(UPTRAINING * steps)
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, *EQUAL_SIZE):
         model, batches = small_decoder(variant, data.vocab_size, seed), data.batches(16, 64, seed)
         train(model, batches, steps, lr=3e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0)
         yield Run(variant, seed, loss_of(model, data))

@@ -64,8 +64,9 @@ CHIPS: dict[str, Chip] = {
               note="SXM with 80 GB"),
         _chip("H200", 989.4, 66.9, 4.8, 141, "nvidia2023h200", float8_e4m3fn=1978.9, int8=1978.9,
               note="SXM; the H100's chip with more memory"),
-        _chip("B200", 2250, 80, 8.0, 180, "nvidia2024blackwell", float8_e4m3fn=4500, int8=4500,
-              note="SXM, in a server of eight at 1,000 W"),
+        _chip("B200", 2250, 75, 7.7, 180, "nvidia2025hgxb200", float8_e4m3fn=4500, int8=4500,
+              note="SXM, in an HGX server of eight at 1,000 W; the architecture brief of 2024 "
+              "promised 192 GB and up to 8 TB/s"),
         _chip("RTX 4090", 165.2, 82.6, 1.008, 24, "nvidia2022ada", float8_e4m3fn=330.3,
               int8=660.6, note="sums in float32; twice as fast with sums in float16"),
         _chip("TPU v4", 275, None, 1.2, 32, "jouppi2023tpuv4", types=("bfloat16",), int8=275),

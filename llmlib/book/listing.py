@@ -43,13 +43,45 @@ def _for_readers(source: str) -> str:
         head, tail = lines[first - 1].encode()[:left], lines[last - 1].encode()[right:]
         rest = (head + tail).decode()
         lines[first - 1 : last] = [rest] if rest.strip() else []
+    return _formatted("\n".join(lines))
+
+
+def _formatted(text: str) -> str:
+    """Code at the width of a page's column."""
     command = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={COLUMNS}"]
     command += ["--config=format.skip-magic-trailing-comma=true"]
     command += ["--config=lint.isort.split-on-trailing-comma=false", "-"]
-    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True)
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"ruff could not format a listing: {done.stderr.strip()}")
     return re.sub(r'^( *)"""([^"\n]+)"""$', _wrapped, done.stdout.rstrip(), flags=re.M)
+
+
+def _narrowed(text: str) -> str:
+    """Code of a file, formatted anew where a line is wider than the column."""
+    if max(map(len, text.splitlines())) <= COLUMNS:
+        return text
+    shown = _formatted(re.sub(r"  # fmt: skip$", "", text, flags=re.M))
+    shown = re.sub(r"^( +)[^#:=<\n]+,(\n\1(?! )[^#:=<\n]+,)+$", _filled, shown, flags=re.M)
+    return re.sub(r"^( *)#.*(\n\1#.*)*$", _wrapped_comment, shown, flags=re.M)
+
+
+def _filled(arguments: re.Match[str]) -> str:
+    """Arguments of one line each on as few as they need."""
+    indent = arguments[1]
+    return textwrap.fill(
+        " ".join(arguments[0].split()), COLUMNS, initial_indent=indent, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _wrapped_comment(comment: re.Match[str]) -> str:
+    """A comment with a line that is too wide, filled anew."""
+    if max(map(len, comment[0].splitlines())) <= COLUMNS:
+        return comment[0]
+    indent = comment[1] + "# "
+    text = " ".join(line.strip("# ") for line in comment[0].splitlines())
+    return textwrap.fill(text, COLUMNS, initial_indent=indent, subsequent_indent=indent)
 
 
 def _wrapped(docstring: re.Match[str]) -> str:
@@ -118,6 +150,7 @@ def show_file_source(
     shown = "\n\n\n".join(parts)
     if first or last:
         shown = _piece(shown, first, last)
+    shown = _narrowed(shown).replace("(__):", "(...):")
     display(Markdown(f"```python\n{shown}\n```"))
 
 
@@ -129,7 +162,7 @@ def _lines_of(text: str, node: Any) -> str:
 def _brief(text: str, node: Any) -> str:
     """A function without its parameters and decorators."""
     body = text.splitlines()[node.body[0].lineno - 1 : node.end_lineno]
-    return "\n".join([f"def {node.name}(...):", *body])
+    return "\n".join([f"def {node.name}(__):", *body])  # written "..." where it is shown
 
 
 def _piece(text: str, first: str, last: str) -> str:

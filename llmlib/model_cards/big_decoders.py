@@ -30,7 +30,6 @@ def _palm(
     n_heads: int,
     quoted: str,
     note: str,
-    tokens: float = 780e9,
 ) -> ModelCard:
     """A column of the PaLM paper's Table 1."""
     return ModelCard(
@@ -41,7 +40,7 @@ def _palm(
         quoted=quoted,
         source="chowdhery2022palm",
         exact=False,
-        training_tokens=tokens,
+        training_tokens=780e9,
         note=note,
     )
 
@@ -79,8 +78,7 @@ BIG_DECODER_CARDS = [
         64,
         32,
         "62.50B",
-        "As PaLM-8B, twice as wide and deep; it read slightly more text.",
-        tokens=795e9,
+        "As PaLM-8B, twice as wide and deep; the paper has all three read the same text once.",
     ),
     _palm(
         "540B",

@@ -104,7 +104,8 @@ GEMMA_CARDS = [
         note=(
             "One key/value head. The paper's feed-forward width of 32,768 counts gate and value "
             "together; its embedding has 128 rows more than the release's. Embeddings are "
-            "multiplied by √d."
+            "multiplied by √d. The paper's first version said 2 trillion training tokens, its "
+            "present one says 3."
         ),
         difference="The name leaves out the embedding: 1.98 billion without it.",
     ),

@@ -2,7 +2,7 @@
 
 A model trained on short texts has never seen its slow pairs turn far. Each scaling slows pairs down
 so that a longer text stays within angles that occurred in training: all alike (linear), the slower
-the more (NTK-aware), or the slow ones alone (YaRN, Llama 3).
+the more (NTK-aware), or the slow ones alone (YaRN, Llama 3.1).
 """
 
 import math
@@ -39,7 +39,8 @@ def rope_frequencies(
         TypeError, ValueError: a head_dim that is odd or not positive, a base not above 0, an
             unknown rope_type, a missing or impossible number of a scaling.
 
-    Source: su2021roformer; chen2023extending (linear), bloc2023ntk, dubey2024llama3, peng2023yarn
+    Source: su2021roformer; chen2023extending (linear), bloc2023ntk, peng2023yarn;
+        meta2024llamamodels (llama3, the released code of Llama 3.1)
     """
     check_even("head_dim", head_dim, "RoPE rotates pairs")
     if not 0 < base < math.inf:

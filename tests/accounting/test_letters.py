@@ -1,9 +1,12 @@
 """What counting returns for letters, put to numbers, is what it returns for those numbers."""
 
 import dataclasses
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,3 +230,15 @@ def test_an_encoder_has_no_past() -> None:
     for count in (forward_flops, moved_bytes):
         with pytest.raises(ValueError, match="past is 5, expected 0"):
             count(card("BERT-base").config, 1, 1, past=5)
+
+
+def test_the_introduction_has_these_letters(root: Path) -> None:
+    """Its table says letter, word in the code, meaning; every size that it names stands there."""
+    page = json.loads((root / "chapters/intro.ipynb").read_text(encoding="utf-8"))
+    text = "\n".join("".join(cell["source"]) for cell in page["cells"])
+    rows = re.findall(r"\| \$([^$|]+)\$ \| `(\w+)` \| ([^|]+) (?=\|)", text)
+    printed = {field: re.sub(r"\\text\{(\w+)\}", r"\1", letter) for letter, field, _ in rows}
+    known = {row.field: str(row.symbol) for row in ALPHABET}
+    sizes = {field: letter for field, letter in printed.items() if field in known}
+    assert len(sizes) >= 16
+    assert sizes == {field: known[field] for field in sizes}

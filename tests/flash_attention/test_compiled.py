@@ -1,7 +1,7 @@
 """The Triton kernels compiled for A100, H100 and B200, on a machine without a GPU.
 
 Registers, spills, shared memory and tensor-core instructions of every configuration that is shipped
-stand in llmlib/book/labs/flash_attention/kernels.tsv, which the chapter shows. Here the kernels are
+stand in llmlib/book/labs/flash_kernel/kernels.tsv, which the chapter shows. Here the kernels are
 compiled anew and must come out the same. After a change of a kernel:
 
     python -m tests.kernels.verified

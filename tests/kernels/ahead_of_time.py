@@ -26,7 +26,7 @@ import torch
 from llmlib.flash_attention.tiles import FLOAT32, TABLE, Tiles, candidates, guarded
 
 ROOT = Path(__file__).resolve().parents[2]
-STORED = ROOT / "llmlib" / "book" / "labs" / "flash_attention" / "kernels.tsv"
+STORED = ROOT / "llmlib" / "book" / "labs" / "flash_kernel" / "kernels.tsv"
 WIDTHS = (64, 128, 256)
 SHARED_MEMORY = {"sm_80": 163, "sm_90": 227, "sm_100": 227}  # KiB that one block may take
 SMALLEST_SHARED_MEMORY = 99  # KiB, of GeForce cards

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED = Path("tests/kernels/verified.json")
-TABLE = Path("llmlib/book/labs/flash_attention/kernels.tsv")
+TABLE = Path("llmlib/book/labs/flash_kernel/kernels.tsv")
 # Where the imports begin, which packages count, and what else does.
 COMPILED = ("tests.kernels.ahead_of_time", ["triton"], [TABLE])
 PLANTED = ("tests.kernels.worker", ["triton", "torch", "numpy"], [])

@@ -12,8 +12,6 @@ from llmlib.book.labs.flash_attention.tile_trace import absorb
 from llmlib.book.labs.flash_attention.tile_traffic import tile_map
 from llmlib.flash_attention.strips import Mask
 
-KIB = 1024
-
 
 def _denominator(*tiles: Sequence[float]) -> float:
     """The running denominator of one row after these tiles."""
@@ -22,14 +20,6 @@ def _denominator(*tiles: Sequence[float]) -> float:
         scores = torch.tensor([list(tile)]).double()
         m, ell, o = absorb(m, ell, o.double(), scores, torch.zeros(len(tile), 1).double())
     return float(ell)
-
-
-def _largest_tile(sram: int, width: int, item: int) -> int:
-    """The most rows, a multiple of 16, of tiles q, k, v, out and their float32 scores."""
-    rows = 16
-    while 4 * (rows + 16) * width * item + 4 * (rows + 16) ** 2 <= sram:
-        rows += 16
-    return rows
 
 
 # --- the reader's online softmax --------------------------------------------------------------
@@ -204,23 +194,6 @@ EXERCISES: list[Exercise] = [
             Mistake(1 + math.e**-2, "That is ℓ after the first tile."),
         ],
     ),
-    Number(
-        "flash_attention.largest_tile",
-        level="medium",
-        hint="4 tiles of B · 128 numbers of 2 bytes, and B² scores of 4 bytes.",
-        solution=(
-            "4 · B · 128 · 2 + 4 · B² ≤ 163,840, so B² + 256 B ≤ 40,960 and B ≤ 111.6: "
-            "<strong>96</strong> as a multiple of 16. (112 rows would take 164,864 bytes.)"
-        ),
-        answer=lambda: _largest_tile(160 * KIB, 128, 2),
-        tolerance=0.5,
-        mistakes=[
-            Mistake(160, "You left out the tile of scores."),
-            Mistake(112, "112 rows take 164,864 bytes, 1,024 more than there are."),
-            Mistake(64, "q, k, v and out take 2 bytes a number here, not 4."),
-            Mistake(111, "Right before rounding; the question asks for a multiple of 16."),
-        ],
-    ),
     Function(
         "flash_attention.online_softmax",
         level="medium",
@@ -246,7 +219,7 @@ EXERCISES: list[Exercise] = [
         "flash_attention.tile_products",
         level="easy",
         hint=(
-            "Take a strip of 128 queries from the middle. Its first query sees 511 keys behind "
+            "Take a strip of 128 queries from the middle. Its first query sees 511 keys before "
             "itself: in how many tiles do the strip's keys lie? The first strips have fewer."
         ),
         solution=(
@@ -259,13 +232,13 @@ EXERCISES: list[Exercise] = [
         mistakes=[
             Mistake(528, "That is causal without a window."),
             Mistake(1024, "That is every tile; most of them nobody sees into."),
-            Mistake(160, "The first four strips have no five tiles behind them."),
+            Mistake(160, "The first four strips have no five tiles to look back on."),
             Mistake(
                 122,
-                "Four tiles a strip would do if 512 keys always filled whole tiles; the first "
+                "Four tiles per strip would do if 512 keys always filled whole tiles; the first "
                 "query of a strip reaches into a fifth.",
             ),
-            Mistake(128, "Five tiles a strip, not four, and fewer in the first strips."),
+            Mistake(128, "Five tiles per strip, not four, and fewer in the first strips."),
         ],
     ),
     Function(
@@ -338,12 +311,12 @@ def my_merge(a, lse_a, b, lse_b):
         "flash_attention.decode_bound",
         level="medium",
         hint=(
-            "Count FLOPs a byte: each key is read once and multiplied with how many queries? "
-            "An H100 needs about 295 FLOPs a byte to be busy."
+            "Count FLOPs per byte: each key is read once and multiplied with how many queries? "
+            "An H100 needs about 295 FLOPs per byte to be busy."
         ),
         solution=(
             "Reading the cache. Each number of K and V takes part in 2 FLOPs for each of the 8 "
-            "query heads that share it: 16 FLOPs for 2 bytes, 8 a byte, far below what the chip "
+            "query heads that share it: 16 FLOPs for 2 bytes, 8 per byte, far below what the chip "
             "could do in the time of the read. More splits fill the chip until the memory is busy "
             "all the time; then only fewer bytes help: fewer key/value heads, int8, a window."
         ),

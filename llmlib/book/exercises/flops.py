@@ -10,11 +10,6 @@ from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.model_cards import card
 
 
-def _up_projection() -> int:
-    """One matrix of GPT-2's width, counted in its twelve layers."""
-    return int(forward_flops(card("GPT-2").config, 10, 100)["feed_forward.up"]) // 12
-
-
 def _gpu_hours() -> float:
     n = 13e9
     return 6 * n * 20 * n / (0.4 * CHIPS["H100"].rate("bfloat16")) / 3600
@@ -105,21 +100,6 @@ def _judge(found: Any, c: Sizes, past: int) -> str | None:
 
 
 EXERCISES: list[Exercise] = [
-    Number(
-        "flops.up_projection",
-        level="easy",
-        hint="Every token meets every weight once, and a multiply-add counts as two.",
-        solution="There are 768 · 3,072 = 2,359,296 weights and 1,000 tokens, so "
-        "2 · 1,000 · 2,359,296 = <strong>4,718,592,000</strong> FLOPs. How the tokens are divided "
-        "into texts does not matter.",
-        answer=_up_projection,
-        tolerance=0,
-        mistakes=[
-            Mistake(2_359_296_000, "A multiply-add counts as two operations."),
-            Mistake(471_859_200, "That is for 100 tokens; there are 10 texts of 100."),
-            Mistake(9_437_184_000, "That is both matrices of the block; the first alone is asked."),
-        ],
-    ),
     Number(
         "flops.gpu_hours",
         level="easy",

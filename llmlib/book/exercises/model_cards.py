@@ -22,43 +22,60 @@ def _three_experts() -> float:
 
 
 _CASES = {
-    "LLaMA-7B": (32_000, 4096, 32, 2.6875, 1, True, False),
-    "Qwen2-7B": (152_064, 3584, 28, 18944 / 3584, 1 / 7, True, False),
-    "GPT-2": (50_257, 768, 12, 4, 1, False, True),
+    "LLaMA-7B": (32_000, 4096, 32, 2.6875, 1, 1, True, False),
+    "Qwen2-7B": (152_064, 3584, 28, 18944 / 3584, 1 / 7, 1, True, False),
+    "GPT-2": (50_257, 768, 12, 4, 1, 1, False, True),
+    "Gemma-7B": (256_000, 3072, 28, 8, 1, 4 / 3, True, True),
+    "PaLM-540B": (256_000, 18_432, 118, 4, 1 / 48, 2 / 3, True, True),
 }
+
+
+def _total(
+    V: int, d: int, n_layers: int, ratio: Real, kv_share: Real, head_share: Real,
+    gated: bool, tied: bool,
+) -> float:  # fmt: skip
+    """The estimate with heads that together are head_share · d wide."""
+    narrow = from_five_numbers(V, d, n_layers, ratio, kv_share, gated=gated, tied=tied)
+    more: float = narrow + n_layers * d**2 * (2 + 2 * kv_share) * (head_share - 1)
+    return more
 
 
 def _grade_total(answer: Callable[..., Any]) -> str | None:
     for name, case in _CASES.items():
-        *numbers, gated, tied = case
-        expected = from_five_numbers(*numbers, gated=gated, tied=tied)
+        expected = _total(*case)
         found = answer(*case)
         if isinstance(found, bool) or not isinstance(found, int | float):
             return f"Return a number; for {name} you return {type(found).__name__}."
         if abs(found / expected - 1) < 1e-6:
             continue
         return f"{name}: expected {expected / 1e9:.3f} billion, you return {found / 1e9:.3f}. " + (
-            _what_is_wrong(found, numbers, gated, tied)
+            _what_is_wrong(found, *case)
         )
     return None
 
 
-def _what_is_wrong(found: Real, numbers: list[Any], gated: bool, tied: bool) -> str:
+def _what_is_wrong(
+    found: Real, V: int, d: int, n_layers: int, ratio: Real, kv_share: Real, head_share: Real,
+    gated: bool, tied: bool,
+) -> str:  # fmt: skip
     """What a wrong total comes from, where it is a known mistake."""
-    V, d, n_layers, ratio, share = numbers
     known = {
-        "The vocabulary stands in two matrices, unless the head is tied.": from_five_numbers(
-            *numbers, gated=gated, tied=not tied
+        "The vocabulary stands in two matrices, unless the head is tied.": _total(
+            V, d, n_layers, ratio, kv_share, head_share, gated, not tied
         ),
-        "A gated block has three matrices, another has two.": from_five_numbers(
-            *numbers, gated=not gated, tied=tied
+        "A gated block has three matrices, another has two.": _total(
+            V, d, n_layers, ratio, kv_share, head_share, not gated, tied
         ),
-        "Keys and values are narrower by G/H: two of attention's four matrices.": (
-            from_five_numbers(V, d, n_layers, ratio, 1, gated=gated, tied=tied)
+        "Keys and values are narrower by G/H: two of attention's four matrices.": _total(
+            V, d, n_layers, ratio, 1, head_share, gated, tied
         ),
-        "Every layer has its own matrices: multiply by L.": from_five_numbers(
-            V, d, 1, ratio, share, gated=gated, tied=tied
+        "The heads' width is in all four matrices of attention.": _total(
+            V, d, n_layers, ratio, kv_share, 1, gated, tied
         ),
+        "The output matrix reads all heads: it is as wide as the queries' matrix.": _total(
+            V, d, n_layers, ratio, kv_share, head_share, gated, tied
+        )
+        - n_layers * d**2 * (head_share - 1),
     }
     for message, value in known.items():
         if abs(found / value - 1) < 1e-6:
@@ -133,72 +150,64 @@ EXERCISES: list[Exercise] = [
             Mistake(3, "Without a gate a third of the blocks, over 2 billion, would be missing."),
         ],
     ),
-    Choice(
-        "model_cards.one_block",
-        level="medium",
-        hint="What happens once, before the first block, is no difference between layers.",
-        solution=(
-            "<strong>Gemma-3-27B</strong>: five layers with a window of 1,024 tokens, then one "
-            "that sees all, ten times over, and two windows at the end. PaLM's halves stand side "
-            "by side, Gemma-2B multiplies its embedding by √d, and BLOOM has a norm after the "
-            "embedding, but in each of the three all layers are alike."
-        ),
-        options=["PaLM-8B", "Gemma-2B", "BLOOM-176B", "Gemma-3-27B"],
-        answer=3,
-        mistakes=[
-            Mistake(
-                0,
-                "PaLM's block is unusual, attention and feed-forward read the same norm; "
-                "but all of its blocks are.",
-            ),
-            Mistake(1, "What Gemma-2B does to its embedding happens once, before the first block."),
-            Mistake(2, "BLOOM's further norm stands once, before the first block."),
-        ],
-    ),
     Function(
-        "model_cards.five_numbers",
+        "model_cards.wide_heads",
         level="medium",
         hint=(
-            "<code>True</code> counts as 1: <code>2 + gated</code> is the number of matrices in "
-            "the block, <code>2 - tied</code> those of the vocabulary."
+            "Queries and output have d · H d<sub>head</sub> = head_share · d² numbers each; keys "
+            "and values G/H of that."
         ),
         solution="""\
-def my_total(vocab_size, dim, n_layers, ffn_ratio, kv_share, gated, tied):
-    vocabulary = (2 - tied) * vocab_size * dim
-    attention = dim**2 * (2 + 2 * kv_share)
-    feed_forward = (2 + gated) * dim**2 * ffn_ratio
-    return vocabulary + n_layers * (attention + feed_forward)
+def my_total(V, d, L, ffn_ratio, kv_share, head_share, gated, tied):
+    vocabulary = (1 if tied else 2) * V * d
+    attention = d**2 * head_share * (2 + 2 * kv_share)
+    feed_forward = d**2 * (3 if gated else 2) * ffn_ratio
+    return vocabulary + L * (attention + feed_forward)
 """,
         grader=_grade_total,
         mistakes=[
             Mistake(
                 """\
-def my_total(vocab_size, dim, n_layers, ffn_ratio, kv_share, gated, tied):
-    return (1 + tied) * vocab_size * dim + n_layers * dim**2 * (
-        2 + 2 * kv_share + (2 + gated) * ffn_ratio)
+def my_total(V, d, L, ffn_ratio, kv_share, head_share, gated, tied):
+    return (2 - tied) * V * d + L * d**2 * (2 + 2 * kv_share + (2 + gated) * ffn_ratio)
+""",
+                "all four matrices",
+            ),
+            Mistake(
+                """\
+def my_total(V, d, L, ffn_ratio, kv_share, head_share, gated, tied):
+    attention = head_share + 1 + 2 * head_share * kv_share
+    return (2 - tied) * V * d + L * d**2 * (attention + (2 + gated) * ffn_ratio)
+""",
+                "as wide as the queries",
+            ),
+            Mistake(
+                """\
+def my_total(V, d, L, ffn_ratio, kv_share, head_share, gated, tied):
+    attention = head_share * (2 + 2 * kv_share)
+    return (1 + tied) * V * d + L * d**2 * (attention + (2 + gated) * ffn_ratio)
 """,
                 "unless the head is tied",
             ),
             Mistake(
                 """\
-def my_total(vocab_size, dim, n_layers, ffn_ratio, kv_share, gated, tied):
-    return (2 - tied) * vocab_size * dim + n_layers * dim**2 * (
-        4 + (2 + gated) * ffn_ratio)
+def my_total(V, d, L, ffn_ratio, kv_share, head_share, gated, tied):
+    return (2 - tied) * V * d + L * d**2 * (4 * head_share + (2 + gated) * ffn_ratio)
 """,
                 "narrower by G/H",
             ),
             Mistake(
                 """\
-def my_total(vocab_size, dim, n_layers, ffn_ratio, kv_share, gated, tied):
-    return (2 - tied) * vocab_size * dim + n_layers * dim**2 * (
-        2 + 2 * kv_share + (3 - gated) * ffn_ratio)
+def my_total(V, d, L, ffn_ratio, kv_share, head_share, gated, tied):
+    attention = head_share * (2 + 2 * kv_share)
+    return (2 - tied) * V * d + L * d**2 * (attention + (3 - gated) * ffn_ratio)
 """,
                 "three matrices",
             ),
             Mistake(
                 """\
-def my_total(vocab_size, dim, n_layers, ffn_ratio, kv_share, gated, tied):
-    return 12 * n_layers * dim**2
+def my_total(V, d, L, ffn_ratio, kv_share, head_share, gated, tied):
+    return 12 * L * d**2
 """,
                 "one after the other",
             ),

@@ -19,11 +19,9 @@ def _qwen(part: type[arch.Described] | None = None, **changes: Any) -> int:
     return int(parameters(arch.changed(config, part, **changes)).total)
 
 
-def _llama_width() -> int:
-    """d_ff of the Llama whose width is asked about."""
-    part = card("Llama-2-13B").config.block.feed_forward
-    assert isinstance(part, arch.FeedForward)
-    return int(part.ffn_dim)
+def _deep_gpt2() -> int:
+    """GPT-2 with twice its layers."""
+    return int(parameters(arch.changed(card("GPT-2").config, arch.Run, times=24)).total)
 
 
 def _width_of_a_trillion() -> int:
@@ -85,42 +83,25 @@ EXERCISES: list[Exercise] = [
         "parameters.gpt2_by_hand",
         level="easy",
         hint=(
-            "Two tables, (V + n<sub>ctx</sub>) d; twelve blocks of 12 d<sup>2</sup> + 13 d; a last "
+            "Two tables, (V + n<sub>ctx</sub>) d; 24 blocks of 12 d<sup>2</sup> + 13 d; a last "
             "norm with gain and shift. The head is the embedding."
         ),
         solution=(
             "d<sup>2</sup> = 589,824, so a block has 12 · 589,824 + 13 · 768 = 7,077,888 + 9,984 = "
-            "7,087,872, and twelve of them 85,054,464. The tables: (50,257 + 1,024) · 768 = "
-            "39,383,808. The last norm: 1,536. Together <strong>124,439,808</strong>."
+            "7,087,872, and twenty-four of them 170,108,928. The tables: (50,257 + 1,024) · 768 = "
+            "39,383,808. The last norm: 1,536. Together <strong>209,494,272</strong>."
         ),
-        answer=lambda: parameters(card("GPT-2").config).total,
+        answer=_deep_gpt2,
         tolerance=0.5,
         mistakes=[
-            Mistake(123_651_840, "Positions and the last norm are missing."),
-            Mistake(124_438_272, "The last norm is missing: 2d."),
-            Mistake(123_653_376, "The table of positions is missing: n<sub>ctx</sub> d."),
-            Mistake(163_037_184, "The head is tied: it is the embedding, count it once."),
-            Mistake(124_430_592, "A block has 13 d small ones, not 12 d."),
-            Mistake(124_320_000, "Biases and norms of the blocks are missing: 13 d a block."),
-            Mistake(124_321_536, "Biases and norms of the blocks are missing: 13 d a block."),
-        ],
-    ),
-    Number(
-        "parameters.swiglu_width",
-        level="easy",
-        hint="Three matrices of d · d<sub>ff</sub> should hold what two of d · 4d do.",
-        solution=(
-            "3 d d<sub>ff</sub> = 8 d<sup>2</sup> gives d<sub>ff</sub> = 8d/3 = 13,653.3; the next "
-            "multiple of 256 is 54 · 256 = <strong>13,824</strong>, the width of Llama-2-13B."
-        ),
-        answer=_llama_width,
-        tolerance=0.5,
-        mistakes=[
-            Mistake(20_480, "That is 4d: with three matrices the block would grow by half."),
-            Mistake(13_653, "Right before rounding. Which multiple of 256 is next?"),
-            Mistake(13_568, "Rounded down; the next multiple <em>above</em> is asked for."),
-            Mistake(10_240, "That halves the width, but three matrices for two is 2/3."),
-            Mistake(15_360, "That is 3d. Solve 3 d d<sub>ff</sub> = 8 d<sup>2</sup>."),
+            Mistake(124_439_808, "That is GPT-2 itself, with 12 layers; here are 24."),
+            Mistake(248_879_616, "Twice GPT-2: the tables and the last norm do not double."),
+            Mistake(208_706_304, "Positions and the last norm are missing."),
+            Mistake(209_492_736, "The last norm is missing: 2d."),
+            Mistake(208_707_840, "The table of positions is missing: n<sub>ctx</sub> d."),
+            Mistake(248_091_648, "The head is tied: it is the embedding, count it once."),
+            Mistake(209_475_840, "A block has 13 d small ones, not 12 d."),
+            Mistake(209_254_656, "Biases and norms of the blocks are missing: 13 d each."),
         ],
     ),
     Choice(

@@ -141,7 +141,7 @@ EXERCISES: list[Exercise] = [
         answer=lambda: sliding_window_pairs(1024, 128, causal=True),
         tolerance=0.5,
         mistakes=[
-            Mistake(131_072, "The first 127 queries have fewer than 128 keys behind them."),
+            Mistake(131_072, "The first 127 queries have fewer than 128 keys before them."),
             Mistake(524_800, "That is full causal attention."),
             Mistake(1_048_576, "That is every pair, without mask."),
             Mistake(244_864, "That is a window on both sides; causal is one side."),
@@ -154,7 +154,7 @@ EXERCISES: list[Exercise] = [
         level="medium",
         hint="Follow the arrows from the last query down two layers. Who has seen the word?",
         solution=(
-            "Window and hub under a causal mask. The first token sees nobody behind it, so it has "
+            "Window and hub under a causal mask. The first token sees nobody after it, so it has "
             "nothing to relay, and two windows of 64 end 126 tokens back. (The first token itself "
             "is seen by all; a word beside it stays out of reach.)"
         ),

@@ -1,8 +1,10 @@
 """The attention chapter's experiments: one small decoder with every way to share heads.
 
-`small_decoder` builds it, `VARIANTS` names the ways; `benchmarks/attention_heads.py` trains all of
-them and stores the losses in attention.tsv, which `stored` reads. `TwoPatterns` is the task that
-needs two looks at once.
+`small_decoder` builds it, `VARIANTS` names the ways and `EQUAL_SIZE` the controls that have as many
+weights; `benchmarks/attention_heads.py` trains all of them and stores the losses in attention.tsv,
+which `stored` reads. `TwoPatterns` is the task that asks for two looks at once;
+`benchmarks/attention_looks.py` trains its models for short and for long, and stores what they reach
+in attention_looks.tsv, which `stored_looks` reads.
 """
 
 import csv
@@ -21,6 +23,7 @@ from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.training import Batch
 
 FILE = Path(__file__).with_suffix(".tsv")
+LOOKS_FILE = Path(__file__).with_name("attention_looks.tsv")
 HEADS = 8
 LATENT = arch.Latent(HEADS, kv_rank=24, rope_dim=8, plain_dim=8, value_dim=8)
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -32,13 +35,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "MLA, latent of 56": {"latent": dataclasses.replace(LATENT, kv_rank=56)},
     "MLA, heads of 16": {"latent": dataclasses.replace(LATENT, plain_dim=16, value_dim=16)},
 }
+# Fewer key/value heads are fewer weights too. Here the feed-forward blocks make up for them.
+EQUAL_SIZE: dict[str, dict[str, Any]] = {
+    "MHA, as small as MQA": {"n_kv_heads": 8, "ffn_dim": 123},
+    "MQA, as large as MHA": {"n_kv_heads": 1, "ffn_dim": 197},
+}
 
 
 def small_decoder(variant: str, vocab_size: int, seed: int, **changes: Any) -> Decoder:
-    """Two blocks of width 64 with eight heads; only the keys and values differ by variant."""
+    """Two blocks of width 64 with eight heads.
+
+    Those of VARIANTS differ in their keys and values alone, those of EQUAL_SIZE in ffn_dim too.
+    """
     torch.manual_seed(seed)
     sizes = {"dim": 64, "n_layers": 2, "n_heads": HEADS, "ffn_dim": 160, "context": 4096}
-    config = DecoderConfig(vocab_size, **{**sizes, **VARIANTS[variant], **changes})
+    chosen = {**VARIANTS, **EQUAL_SIZE}[variant]
+    config = DecoderConfig(vocab_size, **{**sizes, **chosen, **changes})
     return Decoder(config)
 
 
@@ -48,7 +60,7 @@ def small_decoder(variant: str, vocab_size: int, seed: int, **changes: Any) -> D
 class Run(NamedTuple):
     """One model, trained and tested."""
 
-    variant: str  # a key of VARIANTS, or "MHA pooled to G" and "..., trained on"
+    variant: str  # of VARIANTS or EQUAL_SIZE, or "MHA pooled to G" and "..., trained on"
     seed: int
     loss: float  # nats a character on the held-out text
 
@@ -134,3 +146,43 @@ def both_right(model: OneLook, task: TwoPatterns, seed: int = 999, batch: int = 
     tokens, answers = next(task.batches(batch, seed))
     right = (model(tokens).argmax(-1) == answers).all(-1)
     return right[:, 2:].double().mean().item()
+
+
+class Look(NamedTuple):
+    """One model of the task, trained for so long, and where its heads look."""
+
+    heads: int
+    steps: int
+    seed: int
+    right: float  # share of positions with both answers right
+    two_back: float  # mean weight on the token two places back, of the head that gives it most
+    first: float  # on the first token, likewise
+
+
+@torch.no_grad()
+def looks(
+    model: OneLook, task: TwoPatterns, seed: int = 7, batch: int = 200
+) -> tuple[float, float]:
+    """The largest mean weights, over heads, on the token two places back and on the first one.
+
+    Queries whose two answers are one token, and those without a token two places back, are left
+    out.
+    """
+    maps = model.maps(next(task.batches(batch, seed))[0]).mean(0)
+    two_back = maps.diagonal(-2, dim1=-2, dim2=-1)[:, 1:].mean(-1)
+    return two_back.max().item(), maps[:, 3:, 0].mean(-1).max().item()
+
+
+def save_looks(found: Iterable[Look], path: Path = LOOKS_FILE) -> None:
+    """Write the models of the task as a table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(Look._fields)
+        writer.writerows([*one[:3], *(f"{share:.3f}" for share in one[3:])] for one in found)
+
+
+def stored_looks(path: Path = LOOKS_FILE) -> list[Look]:
+    """The models that the benchmark stored."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t"))[1:]
+    return [Look(*map(int, row[:3]), *map(float, row[3:])) for row in rows]

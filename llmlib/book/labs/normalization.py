@@ -236,7 +236,7 @@ def small_start(model: Decoder) -> Decoder:
     with torch.no_grad():
         for name, weight in model.blocks.named_parameters():
             if name.endswith(("mixer.output.weight", "down.weight")):
-                weight /= math.sqrt(2 * len(model.blocks))
+                weight.div_(math.sqrt(2 * len(model.blocks)))
     return model
 
 

@@ -2,21 +2,28 @@
 
 Every variant is the book's decoder; only the way in which order gets in differs. Not here: the runs
 themselves, which `benchmarks/length_extrapolation.py` makes and stores in position_encoding.tsv.
+
+Then RoPE's pairs in a trained model: how large they are (`pair_sizes`), and what the model loses
+without some of them (`losses_without`).
 """
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 import llmlib.architecture as arch
+from llmlib.attention import Attention
+from llmlib.blocks import Block
 from llmlib.decoder import Decoder, DecoderConfig
-from llmlib.position_encoding import Scaling
+from llmlib.position_encoding import Scaling, rope_frequencies
 
 FILE = Path(__file__).with_name("position_encoding.tsv")
 ENCODINGS = ("none", "learned", "sinusoidal", "t5", "alibi", "rope")
@@ -129,3 +136,110 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
         float(row["pieces"]),
         float(row["full"]),
     )
+
+
+# --- RoPE's pairs in a trained model ----------------------------------------------------------
+
+
+def turned_blocks(model: Decoder) -> list[Block]:
+    """The blocks whose attention turns pairs, as many as the first of them does.
+
+    None where a model has no RoPE, or latents instead of keys.
+    """
+    found: list[Block] = []
+    for block in model.blocks:
+        if not isinstance(block, Block) or not isinstance(block.mixer, Attention):
+            continue
+        if block.angles and (not found or len(_features(block)) == len(_features(found[0]))):
+            found.append(block)
+    return found
+
+
+def _features(block: Block) -> Int[Tensor, "pairs 2"]:
+    """Which two features of a head are a pair."""
+    assert block.angles is not None
+    features = torch.arange(2 * len(block.angles.frequencies))
+    half = block.mixer.rope_layout == "half"
+    return features.view(2, -1).T if half else features.view(-1, 2)
+
+
+@torch.no_grad()
+def pair_sizes(
+    model: Decoder, ids: Int[Tensor, "1 seq"]
+) -> tuple[Float[Tensor, "layers heads pairs"], Float[Tensor, "layers heads pairs"]]:
+    """|q_i||k_i| of each pair, and |v_i|^2 of the same features of the values, which do not turn.
+
+    Sizes are means over the tokens, the first one left out: it is a sink, and unlike the others.
+    Both are empty where nothing turns.
+    """
+    blocks, inputs = turned_blocks(model), []
+    hooks = [
+        block.mixer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+        for block in blocks
+    ]
+    try:
+        model(ids)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = []
+    for block, x in zip(blocks, inputs, strict=True):
+        mixer: Any = block.mixer
+        q, k, v = mixer.project(x)
+        sizes = [t[0, :, 1:][..., _features(block)].norm(dim=-1).mean(1) for t in (q, k, v)]
+        share = len(sizes[0]) // len(sizes[1])
+        keys, values = (t.repeat_interleave(share, 0) for t in sizes[1:])
+        found.append((sizes[0] * keys, values**2))
+    if not found:
+        return torch.zeros(0, 1, 1), torch.zeros(0, 1, 1)
+    products, controls = (torch.stack(each) for each in zip(*found, strict=True))
+    return products, controls
+
+
+@torch.no_grad()
+def losses_without(
+    model: Decoder, ids: Int[Tensor, "rows plus_one"], pairs: Sequence[int]
+) -> Float[Tensor, " rows"]:
+    """Each row's mean loss when these pairs of all queries are 0; the model stays as it was."""
+    kept: list[tuple[Any, Tensor]] = []
+    for block in turned_blocks(model):
+        gone = _features(block)[list(pairs)].flatten()
+        for weight in block.mixer.query.parameters():  # and bias, where there is one
+            kept.append((weight, weight.data.clone()))
+            weight.data.unflatten(0, (-1, block.mixer.head_dim))[:, gone] = 0
+    try:
+        logits = model(ids[:, :-1])
+    finally:
+        for weight, old in kept:
+            weight.data.copy_(old)
+    losses = torch.nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
+    return losses.mean(-1)
+
+
+# --- what the cards say -----------------------------------------------------------------------
+
+
+def how_order_enters(config: arch.ModelConfig) -> tuple[str, str, str]:
+    """For a table: the kind of positions by layer, RoPE's bases, the longest wavelength."""
+    kinds: dict[str, int] = {}
+    bases, longest = [], 0.0
+    for block in arch.layers(config.stack.runs):
+        mixer = block.mixer
+        if isinstance(mixer, arch.GatedDelta):  # its state is read in order; it has no scores
+            continue
+        kind, rope = ("ALiBi" if mixer.alibi else "none"), mixer.rope
+        if rope is not None:
+            turned = (
+                mixer.rope_dim if isinstance(mixer, arch.Latent) else rope.turned(mixer.head_dim)
+            )
+            kind = "RoPE" if turned == mixer.head_dim else f"RoPE on {turned} of {mixer.head_dim}"
+            stretch = f" ({rope.scaling.kind})" if rope.scaling else ""
+            bases.append(f"{rope.base:,.0f}{stretch}")
+            slowest = rope_frequencies(turned, rope.base)[-1].item()
+            longest = max(longest, 2 * math.pi / slowest)
+        kinds[kind] = kinds.get(kind, 0) + 1
+    tables: dict[type, str] = {arch.Learned: "learned table", arch.Buckets: "T5 bias"}
+    above = tables.get(type(config.stack.positions))
+    by_layer = (kind if len(kinds) == 1 else f"{kind}: {n} layers" for kind, n in kinds.items())
+    waves = f"{longest:,.0f}" if bases else "–"
+    return above or ", ".join(by_layer), ", ".join(dict.fromkeys(bases)) or "–", waves

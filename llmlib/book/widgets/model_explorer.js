@@ -73,6 +73,20 @@ function drawHead(table, spec, shown, state, sortBy) {
     button.dataset.lmSuppressShortcuts = "true";
     button.addEventListener("click", () => sortBy(index));
   }
+  return head;
+}
+
+/** Above a table that is wider than its box: how many columns lie to the right, out of sight. */
+function sayThatItScrolls(parent, box, head) {
+  const hint = html("p", { class: "lm-note" }, parent);
+  parent.insertBefore(hint, box);
+  const say = () => {
+    const edge = box.scrollLeft + box.clientWidth + 1;
+    const hidden = [...head.children].filter((cell) => cell.offsetLeft + cell.offsetWidth > edge).length;
+    hint.textContent = hidden ? `The table scrolls sideways: ${hidden} more ${hidden > 1 ? "columns" : "column"} →` : "";
+  };
+  box.addEventListener("scroll", say);
+  say();
 }
 
 function drawTable(parent, spec, state, rows, sortBy) {
@@ -84,7 +98,7 @@ function drawTable(parent, spec, state, rows, sortBy) {
   const table = html("table", {}, box);
   const way = state.descending ? "descending" : "ascending";
   html("caption", {}, table, `${rows.length} of ${spec.names.length} cards (${title}), by ${spec.columns[state.sort].label}, ${way}`);
-  drawHead(table, spec, shown, state, sortBy);
+  const head = drawHead(table, spec, shown, state, sortBy);
   const body = html("tbody", {}, table), lines = new Map();
   for (const row of rows) {
     const line = html("tr", {}, body);
@@ -96,6 +110,7 @@ function drawTable(parent, spec, state, rows, sortBy) {
     lines.set(row, line);
   }
   if (!rows.length) html("td", { colspan: shown.length }, html("tr", {}, body), "No card matches.");
+  sayThatItScrolls(parent, box, head);
   return lines;
 }
 

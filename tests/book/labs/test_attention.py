@@ -5,16 +5,21 @@ import torch
 
 import llmlib.architecture as arch
 from llmlib.book.labs.attention import (
+    EQUAL_SIZE,
     FILE,
     LATENT,
     VARIANTS,
+    Look,
     OneLook,
     Run,
     TwoPatterns,
     both_right,
+    looks,
     save,
+    save_looks,
     small_decoder,
     stored,
+    stored_looks,
 )
 from llmlib.book.widgets import HeadSharing, Slider
 from llmlib.kv_cache import KVCache, LatentKVCache
@@ -46,6 +51,33 @@ def test_variants_differ_in_nothing_else():
     assert len({arch.changed(one, arch.Block, mixer=same) for one in configs}) == 1
     grouped = [one.block.mixer for one in configs if isinstance(one.block.mixer, arch.Attention)]
     assert len({arch.changed(one, arch.Attention, n_kv_heads=8) for one in grouped}) == 1
+
+
+def test_controls_of_equal_size_differ_in_the_feed_forward_blocks_alone():
+    small, large = (small_decoder(name, 65, seed=0) for name in EQUAL_SIZE)
+    mha, mqa = (small_decoder(name, 65, seed=0) for name in ("MHA", "MQA"))
+    for control, of in ((small, mha), (large, mqa)):
+        assert arch.changed(control.config, arch.FeedForward, ffn_dim=160) == of.config
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (small, mqa, large, mha)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.003)
+    assert sizes[2] == pytest.approx(sizes[3], rel=0.003)
+
+
+def test_looks_by_hand():
+    task, model = TwoPatterns(values=5, seq=6), OneLook(2, TwoPatterns(values=5, seq=6))
+    maps = torch.zeros(1, 2, 6, 6)
+    maps[0, 0] = torch.eye(6).roll(2, 0) * 0.75  # head 1 looks two back, head 2 at the first
+    maps[0, 1, :, 0] = 0.5
+    model.maps = lambda tokens: maps
+    assert looks(model, task) == (0.75, 0.5)
+
+
+def test_looks_survive_being_stored(tmp_path):
+    found = [Look(1, 300, 0, 0.5, 0.25, 0.125), Look(2, 1500, 4, 1.0, 0.75, 0.5)]
+    save_looks(found, tmp_path / "looks.tsv")
+    assert stored_looks(tmp_path / "looks.tsv") == found
+    seen = [one[:3] for one in stored_looks()]
+    assert seen == [(h, n, seed) for h in (1, 2) for n in (300, 1500) for seed in range(5)]
 
 
 def test_answers_by_hand():
@@ -80,7 +112,7 @@ def test_runs_survive_being_stored(tmp_path):
 
 def test_the_runs_of_the_chapter_are_there():
     runs = stored(FILE)
-    assert set(VARIANTS) <= set(runs)
+    assert {*VARIANTS, *EQUAL_SIZE} <= set(runs)
     assert len({len(losses) for losses in runs.values()}) == 1
 
 

@@ -6,15 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from llmlib.book.labs.flash_attention.checks import (
+from llmlib.book.labs.flash_attention.traffic import Traffic, kept_for_backward
+from llmlib.book.labs.flash_listing.checks import (
     CHECKS,
+    attempt,
     gap,
     passes,
     random_qkv,
     row_of_scores,
     working_set,
 )
-from llmlib.book.labs.flash_attention.listing import (
+from llmlib.book.labs.flash_listing.listing import (
     NAMES,
     REPAIRS,
     Repair,
@@ -25,7 +27,6 @@ from llmlib.book.labs.flash_attention.listing import (
     run,
     version,
 )
-from llmlib.book.labs.flash_attention.traffic import Traffic
 
 
 def test_a_check_for_each_repair():
@@ -118,3 +119,24 @@ def test_traffic_counts_reads_and_writes_and_no_views():
     with Traffic() as counter:
         x[:1].expand(8, 4) + 1
     assert counter.bytes == 4 * (32 + 32), "a row that is repeated is read from its storage"
+
+
+def test_an_attempt_is_judged(capsys):
+    """The version before a repair fails; the repair's own changes, or none that help, are told."""
+    attempt("shape")
+    attempt("shape", *REPAIRS[1].changes)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "version imports, as it stands: test shape"
+    assert told[1].startswith("  fails: RuntimeError: The size of tensor a")
+    assert told[-2:] == ["version imports, with 1 of your changes: test shape", "  passes"]
+    with pytest.raises(ValueError, match="no repair 'printed'"):
+        attempt("printed")
+    with pytest.raises(ValueError, match="occurs 0 times"):
+        attempt("shape", ("not there", ""))
+
+
+def test_what_autograd_keeps_is_counted_once():
+    x = torch.ones(4, 8)
+    assert kept_for_backward(lambda x: x * 2, x) == 0
+    assert kept_for_backward(lambda x: x * x, x) == 4 * 32, "both factors are one tensor"
+    assert kept_for_backward(lambda x: x.exp(), x) == 4 * 32

@@ -13,6 +13,7 @@ from llmlib.book.labs.model_cards import (
     explorer,
     from_five_numbers,
     guess,
+    newer,
     pattern,
     shape,
     unbroken,
@@ -89,6 +90,22 @@ def test_choices_in_words(name: str, expected: list[str]) -> None:
 )
 def test_a_stack_reads_as_the_sentence_that_describes_it(name: str, said: str) -> None:
     assert pattern(card(name).config) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("GPT-2", ["–"] * 8),
+        ("MPT-7B", ["–"] * 8),
+        ("Gemma-3-27B", ["52 of 62 (1,024)", "–", "yes", "–", "–", "–", "–", "–"]),
+        ("SmolLM3-3B", ["–", "9 of 36", "–", "–", "–", "–", "–", "–"]),
+        ("gpt-oss-120b", ["18 of 36 (128)", "–", "–", "yes", "–", "–", "4 of 128", "–"]),
+        ("DeepSeek-V3", ["–", "–", "–", "–", "512 + 64", "–", "8 of 256", "1"]),
+        ("Qwen3-Next-80B-A3B", ["–", "–", "yes", "–", "–", "36 of 48", "10 of 512", "1"]),
+    ],
+)
+def test_newer_choices_in_words(name: str, said: list[str]) -> None:
+    assert list(newer(card(name).config).values()) == said
 
 
 def test_sizes_that_all_layers_share() -> None:

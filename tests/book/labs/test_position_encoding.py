@@ -9,6 +9,9 @@ from llmlib.book.labs.position_encoding import (
     ENCODINGS,
     LONGEST,
     Measurement,
+    how_order_enters,
+    losses_without,
+    pair_sizes,
     rescaled,
     rows_of,
     save,
@@ -16,7 +19,9 @@ from llmlib.book.labs.position_encoding import (
     stored,
     token_losses,
 )
+from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.kv_cache import KVCache
+from llmlib.model_cards import CARDS
 
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 
@@ -91,6 +96,63 @@ def test_stored_runs_are_complete():
     assert seen == {(name, seed, n) for name in names for seed in range(3) for n in lengths}
     assert len(seen) == len(runs)
     assert all(1 < math.exp(loss) < 65 for run in runs for loss in (run.pieces, run.full))
+
+
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+def test_the_size_of_a_pair_by_hand(layout):
+    """A pair's part of any score is at most the product of its sizes, for any two tokens."""
+    model = Decoder(DecoderConfig(20, 24, 2, 4, 2, rope_layout=layout))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5 if parameter.ndim > 1 else 1)
+    pairs, values = pair_sizes(model, torch.tensor([[1, 7, 7]]))  # two tokens count, both alike
+    assert pairs.shape == values.shape == (2, 4, 3)
+    mixer = model.blocks[0].mixer
+    seen = torch.nn.functional.embedding(torch.tensor([[7]]), model.embedding.weight)
+    q, k, v = mixer.project(model.blocks[0].norms["mixer_input"](seen))
+    one = [0, 3] if layout == "half" else [0, 1]
+    by_hand = q[0, :, 0, one].norm(dim=-1) * k[0, :, 0, one].norm(dim=-1).repeat_interleave(2)
+    torch.testing.assert_close(pairs[0, :, 0], by_hand)
+    expected = v[0, :, 0, one].square().sum(-1).repeat_interleave(2)
+    torch.testing.assert_close(values[0, :, 0], expected)
+
+
+def test_a_model_that_turns_nothing_has_no_pairs():
+    pairs, values = pair_sizes(small_decoder("alibi", 20), torch.tensor([[1, 2, 3]]))
+    assert pairs.numel() == values.numel() == 0
+
+
+def test_pairs_are_taken_away_and_put_back():
+    model, ids = small_decoder("rope", 20).eval(), torch.randint(20, (2, 13))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5)
+    whole = losses_without(model, ids, [])
+    torch.testing.assert_close(whole, token_mean(model, ids))
+    assert (losses_without(model, ids, [0, 1]) - whole).abs().max() > 1e-6
+    torch.testing.assert_close(losses_without(model, ids, []), whole)
+    every = losses_without(model, ids, range(8))  # no query left: each key has the same weight
+    for block in model.blocks:
+        block.mixer.query.weight.data.zero_()
+    torch.testing.assert_close(every, token_mean(model, ids))
+
+
+@torch.no_grad()
+def token_mean(model, ids):
+    logits = model(ids[:, :-1])
+    return torch.nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none").mean(-1)
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("GPT-2", ("learned table", "–", "–")),
+    ("BLOOM-176B", ("ALiBi", "–", "–")),
+    ("Pythia-70M", ("RoPE on 16 of 64", "10,000", "19,869")),
+    ("SmolLM3-3B", ("RoPE: 27 layers, none: 9 layers", "5,000,000", "24,687,577")),
+])  # fmt: skip
+def test_how_order_enters_in_words(name, expected):
+    kinds, bases, waves = how_order_enters(CARDS[name].config)
+    assert (kinds, bases) == expected[:2]
+    assert waves == expected[2]
 
 
 @pytest.mark.bad_input

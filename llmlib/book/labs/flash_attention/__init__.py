@@ -1,1 +1,1 @@
-"""The flash attention chapter's listings, their checks, and the traffic that they cause."""
+"""The flash attention chapter: what tiles remember, and the traffic that they cause."""

@@ -113,7 +113,7 @@ def keys_outside(chip: Chip, q: Rows, k: Rows, v: Rows, n_queries: int, n_keys: 
 
 
 def keys_only(chip: Chip, q: Rows, k: Rows, v: Rows, n_keys: int) -> Rows:
-    """The source text's order: blocks of keys against all queries at once.
+    """Blocks of keys against all queries at once, as one often sees it written.
 
     A slab of scores as high as the text is no tile: it goes to the large memory and comes back,
     and so does the output, for each block.

@@ -1,7 +1,9 @@
-"""Counts what operations move: the bytes they read and write, were each a kernel of its own."""
+"""Counts what operations move, were each a kernel of its own, and what autograd keeps of them."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -45,3 +47,22 @@ def _is_view(func: Any, read: list[Tensor], made: list[Tensor]) -> bool:
         return False
     own = {x.untyped_storage()._cdata for x in read}
     return bool(read) and all(x.untyped_storage()._cdata in own for x in made)
+
+
+def kept_for_backward(run: Callable[..., Any], *given: Tensor) -> int:
+    """Bytes that autograd holds on to after a forward pass, each tensor once.
+
+    The inputs count too, where a gradient needs them.
+    """
+    held = {}
+
+    def keep(x: Tensor) -> Tensor:
+        held[x.untyped_storage().data_ptr()] = x
+        return x
+
+    leaves = [x.detach().requires_grad_() for x in given]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        out = run(*leaves)
+    kept = sum(x.untyped_storage().nbytes() for x in held.values())
+    del out  # not before: its graph holds the tensors that were kept
+    return kept

@@ -6,7 +6,7 @@ Nothing here is a number of its own: sizes and choices come from `llmlib.model_c
 
 from llmlib.book.labs.model_cards.explorer import explorer
 from llmlib.book.labs.model_cards.table import Entry, from_five_numbers, guess, unbroken, zoo
-from llmlib.book.labs.model_cards.words import Shape, choices, pattern, shape
+from llmlib.book.labs.model_cards.words import Shape, choices, newer, pattern, shape
 
 __all__ = [
     "Entry",
@@ -15,6 +15,7 @@ __all__ = [
     "explorer",
     "from_five_numbers",
     "guess",
+    "newer",
     "pattern",
     "shape",
     "unbroken",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llmlib.book.labs.model_cards.table import Entry, zoo
-from llmlib.book.labs.model_cards.words import choices, pattern
+from llmlib.book.labs.model_cards.words import choices, newer, pattern
 from llmlib.book.widgets.base import Real
 from llmlib.book.widgets.model_explorer import Column, ModelExplorer
 from llmlib.model_cards import ModelCard
@@ -28,7 +28,12 @@ def explorer(entries: Sequence[Entry] | None = None) -> ModelExplorer:
         columns=_columns(found),
         filters=filters,
         kinds={kind: [e.config.family == kind for e in found] for kind in kinds},
-        start={"columns": "size", "order": "year", "x": "year", "y": "parameters (billions)"},
+        start={
+            "columns": "size",
+            "order": "year",
+            "x": "parameters (billions)",
+            "y": "cache a token, 16 bits (kB)",
+        },
         alt=(
             "A scatter plot of language models over a table of their cards, with sizes, choices "
             "and costs, to be sorted, filtered and searched."
@@ -37,7 +42,7 @@ def explorer(entries: Sequence[Entry] | None = None) -> ModelExplorer:
 
 
 def _columns(entries: Sequence[Entry]) -> list[Column]:
-    every = ("size", "shape", "choices", "cost", "notes", "all but notes")
+    every = ("size", "shape", "choices", "newer choices", "cost", "notes", "all but notes")
     return [
         Column("model", [e.card.name for e in entries], every),
         _number("year", entries, every, lambda e: e.card.year, str, axis="year", rising=True,
@@ -110,14 +115,19 @@ def _shapes(entries: Sequence[Entry]) -> list[Column]:
                 axis="vocabulary V (thousands)", log=True, unit=1e3),
         _number("context", entries, group, lambda e: e.config.context, _whole,
                 axis="context (thousands of tokens)", log=True, unit=1e3),
-        Column("kinds of layers", [pattern(e.config) for e in entries], group, searched=True),
+        Column("kinds of layers", [pattern(e.config) for e in entries],
+               (*group, "newer choices"), searched=True),
     ]  # fmt: skip
 
 
 def _choices(entries: Sequence[Entry]) -> list[Column]:
     found = [choices(entry.config) for entry in entries]
-    groups = ("choices", "all but notes")
-    return [Column(name, [one[name] for one in found], groups, searched=True) for name in found[0]]
+    added = [newer(entry.config) for entry in entries]
+    old, new = ("choices", "all but notes"), ("newer choices", "all but notes")
+    return [
+        *(Column(name, [one[name] for one in found], old, searched=True) for name in found[0]),
+        *(Column(name, [one[name] for one in added], new) for name in added[0]),
+    ]
 
 
 def _costs(entries: Sequence[Entry]) -> list[Column]:

@@ -134,6 +134,33 @@ def _traits(block: arch.Block) -> tuple[str, str, str]:
     return reach, experts, "without positions" if unturned else "with RoPE"
 
 
+def newer(config: arch.ModelConfig) -> dict[str, str]:
+    """Choices that models before 2023 did not have to make; "–" where a model does without."""
+    stack = arch.layers(config.stack.runs)
+    mixers = [block.mixer for block in stack]
+    attends = [one for one in mixers if isinstance(one, arch.Attention)]
+    near = [one for one in attends if one.window is not None]
+    bare = [one for one in attends if one.rope is None and not one.alibi]
+    some = next((b.feed_forward for b in stack if isinstance(b.feed_forward, arch.Experts)), None)
+    latent = next((one for one in mixers if isinstance(one, arch.Latent)), None)
+    states = sum(isinstance(one, arch.GatedDelta) for one in mixers)
+
+    def share(found: int, what: str) -> str:
+        return f"{found} of {len(stack)} {what}".strip() if found else "–"
+
+    normed = any(one.qk_norm is not None for one in attends)
+    return {
+        "windows": share(len(near), f"({near[0].window:,})" if near else ""),
+        "layers without positions": "–" if config.stack.positions else share(len(bare), ""),
+        "QK norm": "yes" if normed else "–",
+        "sinks": "yes" if any(one.sinks for one in attends) else "–",
+        "latent": "–" if latent is None else f"{latent.kv_rank} + {latent.rope_dim}",
+        "layers with a state": share(states, ""),
+        "experts": "–" if some is None else f"{some.n_active} of {some.n_experts}",
+        "shared experts": str(some.n_shared) if some is not None and some.n_shared else "–",
+    }
+
+
 # --- sizes ------------------------------------------------------------------------------------
 
 

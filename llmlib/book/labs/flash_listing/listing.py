@@ -1,4 +1,4 @@
-"""The source text's flash attention as printed, and its repair one step at a time.
+"""A printed flash attention as it stands, and its repair one step at a time.
 
 The listing lies beside this file as it was printed. Each repair is a set of replacements in the
 version before it, each of which must fit exactly once, so no version is typed twice and the page
@@ -247,7 +247,7 @@ def diff(name: str) -> list[str]:
 
 
 def show_repair(name: str) -> None:
-    """Shows what a repair changes, as a diff."""
+    """Shows what a repair changes, as a diff that the reader opens."""
     kinds = {"-": "del", "+": "ins", "⋮": "i"}
     rows = []
     for line in diff(name):
@@ -255,7 +255,8 @@ def show_repair(name: str) -> None:
         rows.append(f"<{tag}>{html.escape(line)}</{tag}>")
     label = f"The repair {name}: lines with a minus go, lines with a plus come"
     head = f'<pre class="lm-diff" role="region" tabindex="0" aria-label="{label}">'
-    display(HTML(head + "\n".join(rows) + "</pre>"))
+    folded = f"<details><summary>Open the repair: {name}</summary>{head}"
+    display(HTML(folded + "\n".join(rows) + "</pre></details>"))
 
 
 def show_version(name: str) -> None:

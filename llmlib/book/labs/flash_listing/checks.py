@@ -1,10 +1,11 @@
-"""One test for each repair of the source text's flash attention.
+"""One test for each repair of the printed flash attention.
 
 A test takes the namespace of a version and says whether it does what the repair is for; each fails
 on every version before its repair.
 """
 
 import math
+import textwrap
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 from llmlib.attention import reference_attention
-from llmlib.book.labs.flash_attention.listing import run
 from llmlib.book.labs.flash_attention.traffic import Traffic
+from llmlib.book.labs.flash_listing.listing import NAMES, Repair, execute, run, version
 
 Space = dict[str, Any]
 SRAM = 100 * 1024
@@ -126,9 +127,39 @@ CHECKS: tuple[Callable[[Space], bool], ...] = (
 )
 
 
+def judge(text: str, check: Callable[[Space], bool]) -> str:
+    """Whether a text runs and does what the check asks for: "passes", or how it fails."""
+    try:
+        return "passes" if check(execute(text)) else "fails: it runs, and does not do this"
+    except (NameError, RuntimeError, TypeError, ValueError) as error:
+        return f"fails: {type(error).__name__}: {str(error).splitlines()[0]}"
+
+
 def passes(version: str, check: Callable[[Space], bool]) -> bool:
     """Whether a version runs and does what the check asks for."""
     try:
         return check(run(version))
     except (NameError, RuntimeError, TypeError, ValueError):
         return False
+
+
+def attempt(name: str, *changes: tuple[str, str]) -> None:
+    """Prints how the version before a repair fares in the repair's test, with your changes made.
+
+    Args:
+        name: the repair whose place your changes take.
+        changes: (old text, new text); each old text stands in the version exactly once.
+
+    Raises:
+        ValueError: no such repair, or a change that does not fit.
+    """
+    tests = {check.__name__: check for check in CHECKS}
+    if name not in tests:
+        raise ValueError(f"no repair {name!r}; expected one of {', '.join(tests)}")
+    before = NAMES[NAMES.index(name) - 1]
+    text = Repair(name, "yours", changes).apply(version(before))
+    what = f"with {len(changes)} of your changes" if changes else "as it stands"
+    print(f"version {before}, {what}: test {name}")
+    print(
+        textwrap.fill(judge(text, tests[name]), 80, initial_indent="  ", subsequent_indent="    ")
+    )

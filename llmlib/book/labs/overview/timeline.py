@@ -1,6 +1,6 @@
-"""Published sizes of named language models from 2018 to 2024, each row with its source.
+"""Published sizes of named language models from 2018 to 2026, each row with its source.
 
-The data lie in overview.tsv beside this file: parameters and training tokens in billions (10^9), an
+The data lie in timeline.tsv beside this file: parameters and training tokens in billions (10^9), an
 empty field where nothing was published. "open weights" means that the public can get the weights,
 whatever the licence: it does not say that data or training code are open.
 """
@@ -9,7 +9,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-_FILE = Path(__file__).with_name("overview.tsv")
+_NUMBERS = ("parameters", "active", "tokens")
+_FILE = Path(__file__).with_name("timeline.tsv")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Release:
     organization: str
     family: str  # decoder, encoder, encoder-decoder, unpublished
     parameters: float | None  # billions, all of them; None: not published
+    active: float | None  # billions that a token passes, of a mixture of experts; None: all
     tokens: float | None  # billions seen in training, repeated ones too; None: not published
     openness: str  # open weights, closed
     source: str  # key in references.bib
@@ -33,13 +35,10 @@ class Release:
 
     @property
     def training_flops(self) -> float | None:
-        """6 N D; None where a factor is not published, NaN never.
-
-        For a mixture of experts it overstates: a token passes through a part of N.
-        """
+        """6 N D, in a mixture of experts with the N that a token passes; None: not published."""
         if self.parameters is None or self.tokens is None:
             return None
-        return 6 * self.parameters * 1e9 * self.tokens * 1e9
+        return 6 * (self.active or self.parameters) * 1e9 * self.tokens * 1e9
 
 
 def read_timeline() -> list[Release]:
@@ -61,6 +60,6 @@ def release(name: str) -> Release:
 
 
 def _release(row: dict[str, str]) -> Release:
-    number = {key: float(row[key]) if row[key] else None for key in ("parameters", "tokens")}
+    number = {key: float(row[key]) if row[key] else None for key in _NUMBERS}
     text = {key: row[key] for key in ("name", "date", "organization", "family", "openness")}
     return Release(**text, **number, source=row["source"])  # type: ignore[arg-type]

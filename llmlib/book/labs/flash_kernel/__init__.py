@@ -1,0 +1,1 @@
+"""What the compiler reports of the Triton kernels, and which models need which option."""

@@ -1,0 +1,1 @@
+"""The printed flash attention, its repairs and the test of each."""
