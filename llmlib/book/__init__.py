@@ -1,6 +1,7 @@
 """What only the notebooks need: claims, exercises, plots, tables, code listings and widgets."""
 
-from llmlib.book.claim import ClaimError, claim
+from llmlib.book.claim import ClaimError, checks, claim
+from llmlib.book.claim_values import less_than, more_than
 from llmlib.book.exercise import exercise
 from llmlib.book.formula import formula_table, math_table, show_formula
 from llmlib.book.listing import show_source, show_table
@@ -10,10 +11,13 @@ from llmlib.book.style import show, use_style
 __all__ = [
     "SMOLLM2",
     "ClaimError",
+    "checks",
     "claim",
     "exercise",
     "formula_table",
+    "less_than",
     "math_table",
+    "more_than",
     "named",
     "real_model",
     "show",

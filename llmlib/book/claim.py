@@ -3,19 +3,21 @@
 import html
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from IPython.display import display
 
-from llmlib.book.digits import to_decimals, to_significant
+from llmlib.book.claim_values import Bound, compare, power, raw, short
 from llmlib.book.real_model import model_name
 
 CLAIM_MIME = "application/vnd.llmlib.claim+json"
-"""Beside the visible line each claim stores itself as data, so that a ledger can collect it."""
+"""Beside what is seen, claims store themselves as data, so that a ledger can collect them: a
+dictionary for a claim in the open, a list of them for those that are folded."""
 
-_SHOWN_IN_FULL = 6
-"""Arrays with more elements are summarized by their shape and largest difference."""
+_folds: list[list["_Aside | _Line"]] = []
+"""The claims of the `checks()` that is open; there is at most one."""
 
 
 class ClaimError(AssertionError):
@@ -41,7 +43,8 @@ def claim(
         statement: the sentence that is proven, plain text.
         measured: what `llmlib` or an independent library computed: a number, an array, a tensor,
             a truth value, or text.
-        expected: what the formula or the source says: of the same shape, or one number for all.
+        expected: what the formula or the source says: of the same shape, or one number for all;
+            or `more_than(x)`, `less_than(x)`, which take tolerance 0.
         tolerance: absolute and elementwise, in the unit of `measured`.
         about: the model whose own numbers these are. Where the reader's model stands in its place
             the claim steps aside: it shows both numbers and raises nothing.
@@ -50,127 +53,76 @@ def claim(
         ClaimError: the statement is false.
         ValueError: a malformed id, an empty statement, a negative or NaN tolerance.
     """
-    _check_arguments(id, statement, tolerance)
+    _check_arguments(id, statement, expected, tolerance)
     if about not in (None, model_name()):
-        display(_Aside(id, statement, _short(measured), _short(expected), str(about)))
+        _put(_Aside(id, statement, short(measured), short(expected), str(about)))
         return
-    holds, shown_measured, shown_expected = _compare(measured, expected, tolerance)
+    holds, shown_measured, shown_expected = compare(measured, expected, tolerance)
     line = _Line(id, statement, shown_measured, shown_expected, tolerance, holds)
-    display(line)
+    _put(line)
     if not holds:
         raise ClaimError(
-            f"{id}: {statement}: measured {_raw(measured)}, "
-            f"expected {_raw(expected)} within {tolerance:g}"
+            f"{id}: {statement}: measured {raw(measured)}, "
+            f"expected {_raw_expected(expected, tolerance)}"
         )
 
 
-def _check_arguments(id: str, statement: str, tolerance: int | float) -> None:
+@contextmanager
+def checks() -> Iterator[None]:
+    """Folds the claims inside into one line of the page, "7 more checks passed".
+
+        with checks():
+            claim("normalization.mean", "The output's mean is 0", out.mean(-1), 0, 1e-6)
+            claim("normalization.size", "Its size is 1", out.std(-1), 1, 1e-3)
+
+    They are executed, raise, and store themselves as data like any other. Of a section's claims
+    those that a sentence rests on stand in the open; the others belong here.
+
+    Raises:
+        ValueError: a fold inside a fold, or one without a claim.
+    """
+    if _folds:
+        raise ValueError("checks() inside checks(): close the first one before")
+    folded: list[_Aside | _Line] = []
+    _folds.append(folded)
+    try:
+        yield
+    finally:
+        _folds.pop()
+        if folded:
+            display(_Folded(folded))
+    if not folded:
+        raise ValueError("checks() holds no claim")
+
+
+def _put(shown: "_Aside | _Line") -> None:
+    if _folds:
+        _folds[-1].append(shown)
+    else:
+        display(shown)
+
+
+def _raw_expected(expected: Any, tolerance: int | float) -> str:
+    if isinstance(expected, Bound):
+        return str(expected)
+    return f"{raw(expected)} within {tolerance:g}"
+
+
+def _check_arguments(id: str, statement: str, expected: Any, tolerance: int | float) -> None:
     if not re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", id):
         raise ValueError(f"claim id {id!r}: expected chapter.topic in lower case")
     if not statement.strip():
         raise ValueError(f"claim {id}: the statement is empty")
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise ValueError(f"claim {id}: tolerance is {tolerance}, expected a finite number >= 0")
-
-
-def _compare(measured: Any, expected: Any, tolerance: int | float) -> tuple[bool, str, str]:
-    """Returns whether the claim holds, and both sides as text."""
-    left, right = _as_array(measured), _as_array(expected)
-    if left.dtype.kind not in "iuf" or right.dtype.kind not in "iuf":
-        same = left.shape == right.shape and bool(np.all(left == right))
-        return same, _plain(measured), _plain(expected)
-    if right.shape not in ((), left.shape):
-        return False, f"shape {left.shape}", f"shape {right.shape}"
-    close = _close(left, right, tolerance)
-    digits = _digits(tolerance)
-    shown = _settled(left, right, digits) if close.all() else left
-    return bool(close.all()), _array_text(shown, close, digits), _number(right, digits)
-
-
-def _close(left: np.ndarray, right: np.ndarray, tolerance: int | float) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # equal infinities differ by NaN, hence the first test
-        return np.asarray((left == right) | (np.abs(left - right) <= tolerance))
-
-
-def _as_array(value: Any) -> np.ndarray:
-    """Float64 for numbers (through a tensor's own conversion), else numpy's choice."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = (value.double() if value.is_floating_point() else value).numpy()
-    array = np.asarray(value)
-    return array.astype(np.float64) if array.dtype.kind in "iuf" else array
-
-
-def _digits(tolerance: int | float) -> int | None:
-    """Decimals that the tolerance lets a reader trust; None shows every digit."""
-    return None if tolerance == 0 else max(0, math.ceil(-math.log10(tolerance)))
-
-
-def _settled(left: np.ndarray, right: np.ndarray, digits: int | None) -> np.ndarray:
-    """`left` with 0 where 0 is expected and at most one unit of the last digit is found.
-
-    Such an error is made of last bits, so the border at half a unit would tell machines apart:
-    0.4e-6 here and 0.6e-6 elsewhere, with 0 ± 1e-6 expected, are both shown as 0.
-    """
-    if digits is None:
-        return left
-    with np.errstate(invalid="ignore"):
-        return np.where((right == 0) & (np.abs(left) <= 10.0**-digits), 0.0, left)
-
-
-def _array_text(left: np.ndarray, close: np.ndarray, digits: int | None) -> str:
-    if left.size <= _SHOWN_IN_FULL:
-        return _number(left, digits)
-    differ = int(np.sum(~close))
-    return f"{left.size:,} numbers, {differ or 'none'} outside the tolerance"
-
-
-def _number(array: np.ndarray, digits: int | None) -> str:
-    if array.size > _SHOWN_IN_FULL:
-        return f"{array.size:,} numbers"
-    if array.ndim:
-        return "(" + ", ".join(_number(np.asarray(item), digits) for item in array) + ")"
-    value = float(array)
-    if not math.isfinite(value):
-        return {"inf": "∞", "-inf": "−∞"}.get(str(value), "NaN")
-    if value == 0 or (digits is not None and abs(value) < 0.5 * 10.0**-digits):
-        return "0"  # never "-0.000": the sign of a rounding error says nothing
-    if digits is None:
-        whole = value == int(value) and abs(value) < 1e15
-        return _minus(f"{int(value):,}" if whole else repr(to_significant(value, 12)))
-    value = to_decimals(value, digits)
-    return _minus(f"{value:.3g}" if abs(value) < 1e-3 else f"{value:,.{digits}f}")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return "(" + ", ".join(_plain(item) for item in value) + ")"
-    return str(value)
-
-
-def _raw(value: Any) -> str:
-    array = _as_array(value)
-    return np.array2string(array, threshold=12) if array.ndim else str(array)
-
-
-def _short(value: Any) -> str:
-    """A side of a claim that is not checked: whole numbers, or three decimals."""
-    array = _as_array(value)
-    if array.dtype.kind not in "iuf":
-        return _plain(value)
-    return _number(array, None if bool(np.all(array == np.round(array))) else 3)
+    if isinstance(expected, Bound) and tolerance:
+        raise ValueError(f"claim {id}: a bound {expected} takes tolerance 0, got {tolerance}")
 
 
 class _Aside:
     """A claim about a model that another one stands in for."""
+
+    data = None
 
     def __init__(self, id: str, statement: str, measured: str, expected: str, about: str) -> None:
         self.text = (
@@ -181,9 +133,11 @@ class _Aside:
     def __repr__(self) -> str:
         return f"– {self.text}"
 
+    def html(self) -> str:
+        return f'<p class="lm-claim lm-aside">– {html.escape(self.text)}</p>'
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        page = f'<p class="lm-claim lm-aside">– {html.escape(self.text)}</p>'
-        return {"text/html": page, "text/plain": repr(self)}
+        return {"text/html": self.html(), "text/plain": repr(self)}
 
 
 class _Line:
@@ -198,6 +152,7 @@ class _Line:
         tolerance: int | float,
         holds: bool,
     ) -> None:
+        self.tolerance = tolerance
         self.data = {
             "id": id,
             "statement": statement,
@@ -209,15 +164,18 @@ class _Line:
 
     def __repr__(self) -> str:
         d = self.data
-        margin = f" ± {d['tolerance']:g}" if d["tolerance"] else ""
         return (
             f"{'✓' if d['holds'] else '✗'} {d['id']}: {d['statement']}: "
-            f"measured {d['measured']}, expected {d['expected']}{margin}"
+            f"measured {d['measured']}, expected {self._expected()}"
         )
 
-    def _html(self) -> str:
+    def _expected(self) -> str:
+        margin = f" ± {power(self.tolerance)}" if self.tolerance else ""
+        return f"{self.data['expected']}{margin}"
+
+    def html(self) -> str:
+        """Three columns: the statement, what was measured, what was expected."""
         d = {key: html.escape(str(value)) for key, value in self.data.items()}
-        margin = f" ± {self.data['tolerance']:g}" if self.data["tolerance"] else ""
         anchor = "claim-" + re.sub(r"[._]", "-", d["id"])
         verdict, mark = ("holds", "✓") if self.data["holds"] else ("fails", "✗")
         return (
@@ -225,9 +183,34 @@ class _Line:
             f'<a class="lm-claim-mark" href="#{anchor}" aria-label="claim {d["id"]} {verdict}">'
             f"{mark}</a> "
             f'<span class="lm-claim-statement">{d["statement"]}</span> '
-            f'<span class="lm-claim-numbers">measured <b>{d["measured"]}</b>, '
-            f"expected <b>{d['expected']}</b>{margin}</span></p>"
+            f'<span class="lm-claim-numbers">measured <b>{d["measured"]}</b></span> '
+            f'<span class="lm-claim-numbers">expected <b>{html.escape(self._expected())}</b></span>'
+            "</p>"
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/html": self._html(), "text/plain": repr(self), CLAIM_MIME: self.data}
+        return {"text/html": self.html(), "text/plain": repr(self), CLAIM_MIME: self.data}
+
+
+class _Folded:
+    """Several claims behind one line; it opens by itself where one of them fails."""
+
+    def __init__(self, lines: "list[_Aside | _Line]") -> None:
+        self.lines = lines
+        self.data = [line.data for line in lines if line.data]
+        failed = sum(not data["holds"] for data in self.data)
+        many = f"{len(lines)} more check{'' if len(lines) == 1 else 's'}"
+        verdict = "step aside" if not self.data else f"{failed} failed" if failed else "passed"
+        self.summary = f"{many}: {verdict}" if failed else f"{many} {verdict}"
+        self.opened = " open" if failed or not self.data else ""
+
+    def __repr__(self) -> str:
+        return "\n".join([self.summary, *(f"  {line!r}" for line in self.lines)])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        page = (
+            f'<details class="lm-checks"{self.opened}><summary>{self.summary}</summary>'
+            + "".join(line.html() for line in self.lines)
+            + "</details>"
+        )
+        return {"text/html": page, "text/plain": repr(self), CLAIM_MIME: self.data}

@@ -4,8 +4,10 @@ import ast
 import html
 import inspect
 import re
+import subprocess
+import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,79 @@ PACKAGE = Path(__file__).parent.parent
 _NUMBER = re.compile(r"[-−+]?[\d.,]+(e[-+]?\d+)?\s*(%|[kKMGTB]|×)?")
 
 
-def show_source(*objects: Callable[..., Any] | type) -> None:
-    """Shows the source of functions or classes of the library, so that no listing is retyped.
+COLUMNS = 84
+"""What a line of code may have on a page 1,280 px wide."""
 
-    Of each docstring only the first line stays: beside a chapter's prose the rest says it twice.
+
+def show_source(*objects: Callable[..., Any] | type) -> None:
+    """Shows functions or classes of the library as a chapter reads them: no listing is retyped.
+
+    Annotations, checks of the arguments and all but the first line of each docstring stay in the
+    library; what is left is wrapped at `COLUMNS`.
     """
     if not objects:
         raise ValueError("show_source: expected at least one function or class")
-    parts = [_short_docstrings(inspect.getsource(item)) for item in objects]
+    parts = [_for_readers(textwrap.dedent(inspect.getsource(item))) for item in objects]
     display(Markdown("```python\n" + "\n\n\n".join(parts) + "\n```"))
+
+
+def _for_readers(source: str) -> str:
+    """The source without what a chapter's reader does not need, formatted anew."""
+    text = re.sub(r"  # (fmt: skip|type: ignore\S*)$", "", _short_docstrings(source), flags=re.M)
+    lines = text.splitlines()
+    places = list(_left_out(text))
+    whole = [a for a in places if not any(b[0] <= a[0] and a[1] <= b[1] and a != b for b in places)]
+    for (first, left), (last, right) in sorted(whole, reverse=True):
+        head, tail = lines[first - 1].encode()[:left], lines[last - 1].encode()[right:]
+        rest = (head + tail).decode()
+        lines[first - 1 : last] = [rest] if rest.strip() else []
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={COLUMNS}"]
+    command += ["--config=format.skip-magic-trailing-comma=true"]
+    command += ["--config=lint.isort.split-on-trailing-comma=false", "-"]
+    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"ruff could not format a listing: {done.stderr.strip()}")
+    return re.sub(r'^( *)"""([^"\n]+)"""$', _wrapped, done.stdout.rstrip(), flags=re.M)
+
+
+def _wrapped(docstring: re.Match[str]) -> str:
+    """A docstring of one line on as many as it needs."""
+    indent, text = docstring.groups()
+    lines = textwrap.wrap(text, COLUMNS - len(indent) - 6)
+    return f'{indent}"""' + f"\n{indent}".join(lines) + '"""'
+
+
+_Place = tuple[int, int]
+"""A line, counted from 1, and a column in bytes: how `ast` counts."""
+
+
+def _left_out(text: str) -> Iterator[tuple[_Place, _Place]]:
+    """From where to where annotations of arguments and checks stand."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.arg) and node.annotation:
+            yield (node.lineno, node.col_offset + len(node.arg.encode())), _end(node.annotation)
+        if isinstance(node, ast.FunctionDef) and node.returns:
+            line, column = node.returns.lineno, node.returns.col_offset
+            before = text.splitlines()[line - 1].encode()[:column]
+            yield (line, before.rindex(b"->")), _end(node.returns)
+        for body in (getattr(node, "body", None), getattr(node, "orelse", None)):
+            for statement in body if isinstance(body, list) else []:
+                if _is_check(statement):
+                    yield (statement.lineno, statement.col_offset), _end(statement)
+
+
+def _is_check(node: ast.AST) -> bool:
+    """A call of a function check_…, or an `if` or `for` that does nothing but check and raise."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        name = getattr(node.value.func, "id", getattr(node.value.func, "attr", ""))
+        return re.match(r"_?check_", name) is not None
+    if isinstance(node, ast.If | ast.For) and not node.orelse:
+        return all(isinstance(item, ast.Raise) or _is_check(item) for item in node.body)
+    return False
+
+
+def _end(node: ast.expr | ast.stmt) -> _Place:
+    return node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
 
 
 def show_file_source(

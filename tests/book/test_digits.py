@@ -10,8 +10,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from llmlib.book import claim, show, use_style
+from llmlib.book import claim, less_than, more_than, show, use_style
 from llmlib.book.claim import CLAIM_MIME
+from llmlib.book.claim_values import Bound, power
 from llmlib.book.digits import to_decimals, to_significant
 from llmlib.book.exercise import Mistake, Number
 from llmlib.book.widgets.base import rounded
@@ -143,9 +144,27 @@ def test_page_and_notebook_grade_by_the_same_number():
 @pytest.mark.parametrize(
     ("error", "tolerance"), [(0.0051, 0.01), (0.0049, 0.01), (4e-7, 1e-6), (6e-7, 1e-6), (0, 1e-6)]
 )
-def test_an_error_of_one_unit_of_the_last_digit_is_shown_as_none(error: float, tolerance: float):
-    data = shown(claim, "a.b", "it is so", error, 0, tolerance)[CLAIM_MIME]
-    assert data["measured"] == data["expected"] == "0"
+def test_an_error_of_one_unit_of_the_last_digit_is_bounded(error: float, tolerance: float):
+    for measured in (error, np.full(8, error)):
+        data = shown(claim, "a.b", "it is so", measured, 0, tolerance)[CLAIM_MIME]
+        assert data["measured"] == f"under {power(tolerance)}"
+        assert data["expected"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected", "text"),
+    [
+        (1.3949, more_than(0.8), "1.4"),
+        (0.80031, more_than(0.8), "0.8003"),  # as many digits as tell it from the limit
+        (3.06e-7, less_than(1e-3), "3.1e−07"),
+        (1_234_567, less_than(2_000_000), "1,200,000"),
+        ([3, 5.23], more_than(0.8), "least of 2: 3.0"),
+        (-12.3, less_than(0), "−12"),
+    ],
+)
+def test_a_claim_shows_what_lies_beyond_its_bound(measured, expected: Bound, text: str):
+    data = shown(claim, "a.b", "it is so", measured, expected, 0)[CLAIM_MIME]
+    assert (data["measured"], data["expected"]) == (text, str(expected))
 
 
 @pytest.mark.parametrize(

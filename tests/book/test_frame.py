@@ -10,7 +10,17 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from llmlib.book import ClaimError, claim, show, show_source, show_table, use_style
+from llmlib.book import (
+    ClaimError,
+    checks,
+    claim,
+    less_than,
+    more_than,
+    show,
+    show_source,
+    show_table,
+    use_style,
+)
 from llmlib.book.claim import CLAIM_MIME
 from llmlib.book.widgets import Bars, Choice, HeatMap, Lines, Panel, Series, Slider
 from llmlib.book.widgets.base import rounded, static_script
@@ -37,6 +47,8 @@ HOLDS = [
     (float("inf"), float("inf"), 0),
     (True, True, 0),
     (" Redemption", " Redemption", 0),
+    (1.5, more_than(1), 0),
+    (torch.tensor([0.5, -3]), less_than(1), 0),
     (["a", "b"], ["a", "b"], 0),
     (torch.ones(2, dtype=torch.bfloat16), 1, 0),
 ]
@@ -51,6 +63,10 @@ FAILS = [
     (1.0, [1.0, 1.0], 1),
     (True, False, 0),
     ("a", "b", 0),
+    (1.0, more_than(1), 0),
+    ([2, 0.5], more_than(1), 0),
+    ([2, math.nan], more_than(1), 0),
+    (math.nan, less_than(1), 0),
 ]
 
 
@@ -67,6 +83,37 @@ def test_false_claim_raises_and_says_both_sides(measured, expected, tolerance):
     with capture_output() as captured, pytest.raises(ClaimError, match=r"chapter\.topic.*expected"):
         claim("chapter.topic", "it is so", measured, expected, tolerance)
     assert captured.outputs[0].data["text/plain"].startswith("✗")
+
+
+def fold(*claims):
+    with checks():
+        for arguments in claims:
+            claim(*arguments)
+
+
+def test_checks_are_one_line_and_keep_their_data():
+    (data,) = outputs(fold, ("a.b", "one", 1, 1, 0), ("a.c", "two", 2.0, 2, 0.1))
+    assert "<summary>2 more checks passed</summary>" in data["text/html"]
+    assert data["text/html"].startswith('<details class="lm-checks"><')
+    assert 'id="claim-a-c"' in data["text/html"]
+    assert [(one["id"], one["holds"]) for one in data[CLAIM_MIME]] == [("a.b", True), ("a.c", True)]
+
+
+def test_a_false_check_raises_and_opens_the_fold():
+    with capture_output() as captured, pytest.raises(ClaimError, match=r"a\.c"):
+        fold(("a.b", "one", 1, 1, 0), ("a.c", "two", 2, 3, 0), ("a.d", "never run", 1, 1, 0))
+    (data,) = [output.data for output in captured.outputs]
+    assert data["text/html"].startswith('<details class="lm-checks" open>')
+    assert "2 more checks: 1 failed" in data["text/html"]
+    assert outputs(claim, "a.e", "in the open again", 1, 1, 0)
+
+
+@pytest.mark.bad_input
+def test_malformed_checks():
+    with pytest.raises(ValueError, match="no claim"):
+        fold()
+    with pytest.raises(ValueError, match="inside"), checks():
+        fold(("a.b", "one", 1, 1, 0))
 
 
 def test_claim_prints_no_digit_beyond_its_tolerance():
@@ -93,6 +140,16 @@ def test_claim_escapes_html():
 def test_malformed_claim(id, statement, tolerance, message):
     with pytest.raises(ValueError, match=message):
         claim(id, statement, 1, 1, tolerance)
+
+
+@pytest.mark.bad_input
+def test_malformed_bound():
+    with pytest.raises(ValueError, match=r"nan.*finite"):
+        more_than(math.nan)
+    with pytest.raises(ValueError, match=r"tolerance 0, got 0.1"):
+        claim("a.b", "x", 1, more_than(0), 0.1)
+    with pytest.raises(ValueError, match="for numbers"):
+        claim("a.b", "x", "text", more_than(0), 0)
 
 
 def test_figure_follows_the_page():
@@ -143,6 +200,28 @@ def test_source_is_shown_with_the_docstring_s_first_line():
     (data,) = outputs(show_source, show_table)
     assert data["text/markdown"].startswith("```python\ndef show_table(")
     assert "Raises:" not in data["text/markdown"]
+
+
+def of_a_sum(x: torch.Tensor, weights: torch.Tensor | None = None, *, scale: float = 1.0) -> float:
+    """The sum of x, weighted: a docstring that is too long for a column of eighty-four letters."""
+    check_nothing(x)
+    if weights is None:
+        raise ValueError("no weights")
+    return float((x * weights).sum() * scale)  # type: ignore[operator]
+
+
+def check_nothing(x):
+    pass
+
+
+def test_source_is_shown_without_annotations_and_checks():
+    (data,) = outputs(show_source, of_a_sum)
+    assert data["text/markdown"].splitlines()[1:-1] == [
+        "def of_a_sum(x, weights=None, *, scale=1.0):",
+        '    """The sum of x, weighted: a docstring that is too long for a column of',
+        '    eighty-four letters."""',
+        "    return float((x * weights).sum() * scale)",
+    ]
 
 
 def lines(**changes):
