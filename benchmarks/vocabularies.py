@@ -1,10 +1,10 @@
 """Trains one small decoder over two vocabularies and compares the loss on a byte of text.
 
-    python benchmarks/vocabularies.py [--steps 300] [--seeds 3] [--store]
+    python benchmarks/vocabularies.py [--steps 200] [--seeds 3] [--store]
 
 Three plans: every vocabulary reads the same text; every one spends the same FLOPs (those of the
-bytes); and bytes alone with a model as large as the one with the largest vocabulary. Each at the
-better of two learning rates for seed 0. Prints a table; with --store also writes
+bytes); and bytes alone with a model as large as the one with the larger vocabulary. Three seeds, and
+the first one again at twice the learning rate. Prints a table; with --store also writes
 llmlib/book/labs/tokenization.tsv, from which the chapter draws. About ten minutes of one core.
 """
 
@@ -75,13 +75,6 @@ def run(data: Material, plan: str, steps: int, dim: int, seed: int, lr: float) -
     return found
 
 
-def best_of(data: Material, plan: str, steps: int, dim: int, seeds: int) -> list[Run]:
-    """The seeds at the rate that was best for the first of them."""
-    tried = [run(data, plan, steps, dim, 0, lr) for lr in RATES]
-    best = min(tried, key=lambda one: one.bits_per_byte)
-    return [best, *(run(data, plan, steps, dim, seed, best.lr) for seed in range(1, seeds))]
-
-
 def same_size(target: int, data: Material) -> int:
     """The width, a multiple of 8, at which bytes have about as many weights as `target`."""
     def size(dim: int) -> int:
@@ -92,36 +85,38 @@ def same_size(target: int, data: Material) -> int:
     return min(range(64, 512, 8), key=lambda dim: abs(size(dim) - target))
 
 
+def plans(steps: int) -> Iterator[tuple[Material, str, int, int]]:
+    """Material, name, steps and width of each plan."""
+    learned = ByteLevelBPETokenizer.train(kjv_text()[:LEARNED_FROM], max(SIZES))
+    small, large = (Material(nested(learned, size)) for size in SIZES)
+    budget = steps * step_flops(small_config(small.vocab_size, small.seq), BATCH, small.seq)
+    config = small_config(large.vocab_size, large.seq)
+    cost = step_flops(config, BATCH, large.seq)
+    with torch.device("meta"):
+        target = sum(p.numel() for p in Decoder(config).parameters())
+    yield small, "equal text", steps, WIDTH
+    yield large, "equal text", steps, WIDTH
+    yield large, "equal compute", round(budget / cost), WIDTH
+    yield small, "equal size", steps, same_size(target, small)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300, help="of the model over bytes")
+    parser.add_argument("--steps", type=int, default=200, help="of the model over bytes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--store", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    learned = ByteLevelBPETokenizer.train(kjv_text()[:LEARNED_FROM], max(SIZES))
-    materials = [Material(nested(learned, size)) for size in SIZES]
     runs: list[Run] = []
-    small = materials[0]
-    budget = options.steps * step_flops(small_config(256, small.seq), BATCH, small.seq)
-    for data in materials:
-        cost = step_flops(small_config(data.vocab_size, data.seq), BATCH, data.seq)
-        text = best_of(data, "equal text", options.steps, WIDTH, options.seeds)
-        runs += text
-        if data is not small:
-            steps = round(budget / cost)
-            runs += best_of(data, "equal compute", steps, WIDTH, options.seeds)
-    target = runs[-1].parameters
-    wide = same_size(target, small)
-    runs += best_of(small, "equal size", options.steps, wide, options.seeds)
-    for plan in ("equal text", "equal compute", "equal size"):
-        for size in SIZES:
-            bits = [r.bits_per_byte for r in runs if (r.plan, r.vocab_size) == (plan, size)]
-            if bits:
-                mean = sum(bits) / len(bits)
-                print(f"{plan:14} V {size:5}: {mean:.4f} ({min(bits):.4f} to {max(bits):.4f})")
-    if options.store:
-        save(runs)
+    every = list(plans(options.steps))
+    for seed, lr in [*((seed, RATES[0]) for seed in range(options.seeds)), (0, RATES[1])]:
+        for data, plan, steps, dim in every:
+            runs.append(run(data, plan, steps, dim, seed, lr))
+            if options.store:
+                save(runs)
+    for plan, size in dict.fromkeys((one.plan, one.vocab_size) for one in runs):
+        bits = [r.bits_per_byte for r in runs if (r.plan, r.vocab_size) == (plan, size)]
+        print(f"{plan:14} V {size:5}: {min(bits):.4f} to {max(bits):.4f} bits a byte")
 
 
 if __name__ == "__main__":

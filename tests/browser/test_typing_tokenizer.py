@@ -5,6 +5,7 @@ where the two know different versions of Unicode they differ on what is assigned
 alone. The texts are of characters that Python's `unicodedata` has, which is the oldest of the three.
 """
 
+import functools
 import itertools
 import random
 import re
@@ -64,6 +65,7 @@ def by_script() -> dict[str, list[str]]:
     return {name: [c for c in old if regex.match(p, c)][:2000] for name, p in wanted.items()}
 
 
+@functools.cache
 def texts() -> list[str]:
     """More than two thousand: hard ones by hand, real verses, and random mixtures of scripts."""
     rng, signs = random.Random(0), by_script()
@@ -101,18 +103,20 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def expected(number: int, text: str) -> list[int] | str:
-    """Python's ids, or what it says to a byte that the vocabulary lacks."""
+    """Python's ids, or what it says to a byte that the vocabulary lacks.
+
+    A text field makes every line break a line feed before the page sees it.
+    """
     try:
-        return typing_vocabularies()[number].tokenizer.encode(text)
+        return typing_vocabularies()[number].tokenizer.encode(re.sub("\r\n?", "\n", text))
     except ValueError as error:
         return re.findall(r"the byte 0x\w\w", str(error))[0]
 
 
-@pytest.mark.parametrize("pair", [(0, 1), (2, 0)])
-def test_the_page_gives_python_s_ids(page: Page, pair: tuple[int, int]) -> None:
-    tried = texts()
-    assert len(set(tried)) > 2_000
-    wrong = []
+@pytest.mark.parametrize(("pair", "every"), [((0, 1), 1), ((2, 0), 4)])
+def test_the_page_gives_python_s_ids(page: Page, pair: tuple[int, int], every: int) -> None:
+    assert len(set(texts())) > 2_000
+    tried, wrong = texts()[::every], []
     for text, found in zip(tried, page.evaluate(TRY, [*pair, tried]), strict=True):
         for number, ids in zip(pair, found["ids"], strict=True):
             right = expected(number, text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from babel import Locale
@@ -26,7 +26,7 @@ from llmlib.tokenization import ByteLevelBPETokenizer
 
 FILE = Path(__file__).with_name("tokenization.tsv")
 SIZES = (256, 2048)
-CONTEXT = 192  # bytes of text in a row, whatever the vocabulary
+CONTEXT = 128  # bytes of text in a row, whatever the vocabulary
 BATCH = 16
 WIDTH = 64
 
@@ -122,6 +122,63 @@ def typing_vocabularies() -> tuple[Vocabulary, ...]:
             "4,096 tokens that this chapter learns from the names of countries and languages.",
         ),
     )
+
+
+# --- what one model knows of its own tokens -------------------------------------------------------
+
+# GPT-4o's and gpt-oss's pieces, as the package tiktoken states them: letters with the marks that
+# belong to them, cut where a small letter is followed by a capital; up to three digits.
+_LEAD, _ENDING = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+O200K_PATTERN = (
+    rf"{_LEAD}{_UPPER}*{_LOWER}+{_ENDING}|{_LEAD}{_UPPER}+{_LOWER}*{_ENDING}|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@torch.no_grad()
+def repeated(model: Decoder, tokenizer: ByteLevelBPETokenizer, ids: Sequence[int]) -> list[bool]:
+    """Whether the model, shown a token and asked to repeat it, gives that token first.
+
+    The prompt is two examples and the token, after the model's own start of a text (id 0).
+    """
+    before = tokenizer.encode("Repeat: ' apple' -> ' apple'\nRepeat: ' seven' -> ' seven'\nRepeat: '")
+    after = tokenizer.encode("' -> '")
+    rows = torch.tensor([[0, *before, token, *after] for token in ids])
+    first = torch.cat([model(part)[:, -1].argmax(-1) for part in rows.split(32)])
+    return (first == torch.tensor(ids)).tolist()
+
+
+def letter_probe(
+    rows: Float[Tensor, "words dim"], words: Sequence[str], letter: str, seed: int
+) -> dict[str, float]:
+    """Whether a word holds a letter, read linearly from its row: the share of unseen words right.
+
+    Ridge regression on four words of five, tested on the fifth. The controls: the same with the
+    answers shuffled over the words, the length of the word in the place of its row, and always
+    giving the more frequent answer.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(words), generator=generator)
+    learn, test = order[: len(words) * 4 // 5], order[len(words) * 4 // 5 :]
+    holds = torch.tensor([letter in word for word in words]).double()
+    lengths = torch.tensor([[float(len(word))] for word in words]).double()
+
+    def right(inputs: Tensor, answers: Tensor) -> float:
+        x, mean = (inputs - inputs.mean(0)).double(), answers[learn].mean()
+        gram = x[learn].mT @ x[learn] + 30 * torch.eye(x.shape[1], dtype=x.dtype)
+        weights = torch.linalg.solve(gram, x[learn].mT @ (answers[learn] - mean))
+        said = x[test] @ weights + mean > 0.5
+        return (said == answers[test].bool()).double().mean().item()
+
+    shuffled = holds[torch.randperm(len(words), generator=generator)]
+    often = max(holds[test].mean().item(), 1 - holds[test].mean().item())
+    return {
+        "rows": right(rows, holds),
+        "shuffled answers": right(rows, shuffled),
+        "length alone": right(lengths, holds),
+        "always the same": often,
+    }
 
 
 # --- stored runs ------------------------------------------------------------------------------
