@@ -94,6 +94,22 @@ LANGUAGES = {
     "Hindi": "hi",
 }
 
+# The first sentence of Article 1 of the Universal Declaration of Human Rights; in Spanish, where
+# the article is one sentence, its first clause.
+ARTICLE_1 = {
+    "English": "All human beings are born free and equal in dignity and rights.",
+    "German": "Alle Menschen sind frei und gleich an Würde und Rechten geboren.",
+    "Spanish": "Todos los seres humanos nacen libres e iguales en dignidad y derechos.",
+    "Russian": "Все люди рождаются свободными и равными в своем достоинстве и правах.",
+    "Greek": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα "
+    "δικαιώματα.",
+    "Chinese": "人人生而自由，在尊严和权利上一律平等。",
+    "Japanese": "すべての人間は、生れながらにして自由であり、かつ、尊厳と権利とについて"
+    "平等である。",
+    "Hindi": "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता "
+    "और समानता प्राप्त है।",
+}
+
 
 def names_of(code: str) -> str:
     """The names of all countries and languages in one language, a line each."""
