@@ -4,7 +4,8 @@
     python -m llmlib.book.site --strict    # everything, a warning is an error
 
 The extension copies MathJax (one script and its fonts) from the package sphinx-mathjax-offline
-into the build, takes the theme's icon script out of the pages, and deletes what no page loads.
+and the book's typefaces into the build, makes the pages the book's own (pages.py), and deletes what
+no page loads.
 """
 
 import argparse
@@ -18,6 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from llmlib.book.fonts import write_fonts
+from llmlib.book.pages import (
+    complete_context,
+    finish_pages,
+    index_prose_alone,
+    prose_in_excerpts,
+)
 from llmlib.book.widgets.base import STYLE, static_script
 
 MATHJAX_PACKAGE = "sphinx-mathjax-offline"
@@ -30,14 +38,9 @@ UNUSED = [
     "_static/locales",
     "_static/webpack-macros.html",
     "_static/vendor/fontawesome/webfonts/*.ttf",  # the style names woff2 first
-    "_static/scripts/fontawesome.js*",  # drop_icon_script says why
+    "_static/scripts/fontawesome.js*",  # pages.py says why
     "objects.inv",
 ]
-# The theme's tag, with the comment before it.
-ICON_SCRIPT = re.compile(
-    r"(?:<!-- So that users can add custom icons -->\s*)?"
-    r"<script\b[^>]*\bsrc=\"[^\"]*/fontawesome\.js[^\"]*\"[^>]*>\s*</script>\s*"
-)
 # The first chapter lies in a folder. The empty icon keeps a browser from asking the server for one.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -79,22 +82,10 @@ def write_own_files(app: Any) -> None:
     static = Path(app.outdir) / "_static"
     static.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(STYLE, static / "lm-style.css")
+    write_fonts(static / "fonts")
     (static / "lm-widgets.js").write_text(static_script(), encoding="utf-8")
     first = INDEX.format(title=app.config.html_title, page=f"{app.config.root_doc}.html")
     (Path(app.outdir) / "index.html").write_text(first, encoding="utf-8")
-
-
-def drop_icon_script(pages: Path) -> None:
-    """Takes the theme's icon script out of every page: a web font draws the same icons.
-
-    The script was a third of what a page loads, and it walked every element that a widget redraws,
-    which made a step of a slider up to twelve times slower. The tag stands in a macro of the theme,
-    so that only the written page can be mended.
-    """
-    for path in pages.rglob("*.html"):
-        text = path.read_text(encoding="utf-8")
-        if (without := ICON_SCRIPT.sub("", text)) != text:
-            path.write_text(without, encoding="utf-8")
 
 
 def remove_unused(pages: Path) -> None:
@@ -110,22 +101,18 @@ def remove_unused(pages: Path) -> None:
 def finish(app: Any, exception: Exception | None) -> None:
     """Sphinx's last event: completes and slims an HTML build that went well."""
     if exception is None and app.builder.format == "html":
-        copy_mathjax(Path(app.outdir) / "_static")
-        drop_icon_script(Path(app.outdir))
-        remove_unused(Path(app.outdir))
-
-
-def repair_page(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """Sphinx's event before a page is written: references that are no list items make no list."""
-    if "body" in context:
-        list_role = '<div role="list" class="citation-list">'
-        context["body"] = context["body"].replace(list_role, '<div class="citation-list">')
+        folder = Path(app.outdir)
+        copy_mathjax(folder / "_static")
+        finish_pages(folder, app.config.html_title, app.config.html_baseurl)
+        prose_in_excerpts(folder / "_static")
+        remove_unused(folder)
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Registers the extension with Sphinx."""
-    app.connect("html-page-context", repair_page)
+    app.connect("html-page-context", complete_context)
     app.connect("builder-inited", write_own_files)
+    app.connect("builder-inited", index_prose_alone)
     app.connect("build-finished", finish)
     app.add_css_file("lm-style.css")
     app.add_js_file("lm-widgets.js", loading_method="defer")
@@ -137,7 +124,8 @@ def shell_changed() -> bool:
     last = Path("_build/html/.buildinfo")
     if not last.exists():
         return True
-    shell = [Path("_config.yml"), Path("_toc.yml"), Path(__file__), *Path("_assets").iterdir()]
+    own = [Path(__file__).parent / name for name in ("site.py", "pages.py", "widgets/base.py")]
+    shell = [Path("_config.yml"), Path("_toc.yml"), *own, *Path("_assets").iterdir()]
     return any(path.stat().st_mtime > last.stat().st_mtime for path in shell)
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ STYLE = FOLDER.parent / "style.css"
 _NUMBERS_LIMIT = 60_000
 _PARTS = {"calculator": ("calculator_formulas", "calculator_picture")}
 """Modules that are too long for one file, and what stands before their own."""
+_CALCULATOR = r'data-kind="calculator"><p>[^<]*</p><script type="application/json">(.*?)</script>'
 
 Real = int | float
 """Said in full, since the tests check types at run time and an int is no float there."""
@@ -55,17 +57,55 @@ class Choice:
 
 def source(kind: str) -> str:
     """The ES module of one kind of picture, with the drawing functions that all kinds share."""
-    names = ("draw", *_PARTS.get(kind, ()), kind)
+    return (FOLDER / "draw.js").read_text(encoding="utf-8") + "\n" + own(kind)
+
+
+def own(kind: str) -> str:
+    """What `source` has beside the shared functions."""
+    names = (*_PARTS.get(kind, ()), kind)
     return "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
 def static_script() -> str:
-    """The script that runs every widget of a static page: all kinds of picture and their host."""
+    """The script that runs every widget of a static page: all kinds of picture and their host.
+
+    Each module becomes a function that returns what the module exports: a page whose server allows
+    scripts of its own alone runs them, which it would not do with a module made on the spot.
+    """
     no_kinds = {"draw", "host", *(name for names in _PARTS.values() for name in names)}
     kinds = sorted({file.stem for file in FOLDER.glob("*.js")} - no_kinds)
-    modules = json.dumps({kind: source(kind) for kind in kinds})
+    export = re.compile(r"^export default ", re.M)
+    bodies = [
+        f"{json.dumps(kind)}: () => {{\n{export.sub('return ', own(kind))}\n}}" for kind in kinds
+    ]
     host = (FOLDER / "host.js").read_text(encoding="utf-8")
-    return f"(() => {{\nconst MODULES = {modules};\n{host}}})();\n"
+    draw = (FOLDER / "draw.js").read_text(encoding="utf-8")
+    modules = ",\n".join(bodies)
+    return f"(() => {{\n{draw}\nconst KINDS = {{\n{modules}\n}};\n{host}}})();\n"
+
+
+def formula_script(pages_body: str) -> str:
+    """The formulas of a page's calculators as functions, so that the page need not make them.
+
+    Empty for a page without a calculator.
+    """
+    functions = {}
+    for state in re.findall(_CALCULATOR, pages_body, re.S):
+        spec = json.loads(state)["spec"]
+        for name in ("values", "sizes", "follows", "conditions"):
+            functions[fingerprint(spec[name])] = f"function (given) {{\n{spec[name]}\n}}"
+    if not functions:
+        return ""
+    pairs = ",\n".join(f"{json.dumps(key)}: {code}" for key, code in functions.items())
+    return f"globalThis.LM_FORMULAS = {{\n{pairs}\n}};\n"
+
+
+def fingerprint(text: str) -> str:
+    """FNV-1a over ASCII text, and its length: calculator.js computes the same."""
+    value = 0x811C9DC5
+    for byte in text.encode("ascii"):
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return f"{value:08x}-{len(text)}"
 
 
 class StaticWidget(anywidget.AnyWidget):

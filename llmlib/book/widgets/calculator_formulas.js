@@ -45,10 +45,10 @@ const hasDigits = (unit) => unit === "bytes" || unit === "flops";
 
 // --- what stands in the boxes ------------------------------------------------------------------
 
-/** A number as people type it, 50,257 or 5e4; NaN for anything else. */
+/** A number as people type it, 50,257 or 5e4; NaN for anything else. The boxes take whole ones. */
 function parse(text) {
-  const plain = text.trim().replace(/[−–]/g, "-").replace(/(\d)[, _  '](?=\d{3}(\D|$))/g, "$1");
-  return /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain) ? Number(plain) : NaN;
+  const found = readings(text);
+  return found.find(Number.isInteger) ?? found[0] ?? NaN;
 }
 
 function judge(field, text, most) {

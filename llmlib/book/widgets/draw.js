@@ -31,6 +31,28 @@ function format(value, digits = 4) {
   return text.replace(/-/g, "−");
 }
 
+/**
+ * What a typed number may mean: first as this book writes it, 4,096 and 0.966, then as others do,
+ * 4.096 and 0,966. Empty for what is no number.
+ */
+function readings(text) {
+  const plain = text.normalize("NFKC").trim().replace(/[−–]/g, "-").replace(/(\d)[\s_'’](?=\d)/g, "$1");
+  const part = plain.match(/^([^/%]+)(?:\/([^/%]+)|(%))$/);
+  if (part) {
+    const below = part[3] ? [100] : readings(part[2]);
+    return readings(part[1]).flatMap((above) => below.map((under) => above / under)).filter(Number.isFinite);
+  }
+  const exponent = "(e[+-]?\\d+)?$";
+  const as = (pattern, rewrite) => (RegExp(pattern + exponent, "i").test(plain) ? [Number(rewrite(plain))] : []);
+  const found = [
+    ...as("^[+-]?(\\d+\\.?\\d*|\\.\\d+)", (number) => number),
+    ...as("^[+-]?[1-9]\\d{0,2}(,\\d{3})+(\\.\\d*)?", (number) => number.replaceAll(",", "")),
+    ...as("^[+-]?\\d*,\\d+", (number) => number.replace(",", ".")),
+    ...as("^[+-]?[1-9]\\d{0,2}(\\.\\d{3})+(,\\d*)?", (number) => number.replaceAll(".", "").replace(",", ".")),
+  ];
+  return [...new Set(found)].filter(Number.isFinite);
+}
+
 /** Maps [low, high] to [from, to]; the logarithmic one maps powers evenly. */
 function scale([low, high], [from, to], log = false) {
   const f = log ? Math.log10 : (value) => value;
@@ -162,7 +184,7 @@ function legend(parent, entries) {
 function explorer(model, el, draw, { keeps = false } = {}) {
   el.classList.add("lm-explorer");
   const sync = controls(model, el);
-  const figure = html("div", { class: "lm-figure" }, el);
+  const figure = html("div", { class: "lm-figure", translate: "no" }, el);
   const note = html("p", { class: "lm-note", "aria-live": "polite" }, el);
   // Known from here on: asking for it at every change would lay the whole page out anew.
   let width = el.clientWidth;
