@@ -3,8 +3,8 @@
     python benchmarks/vocabularies.py [--steps 200] [--seeds 3] [--store]
 
 Three plans: every vocabulary reads the same text; every one spends the same FLOPs (those of the
-bytes); and bytes alone with a model as large as the one with the larger vocabulary. Three seeds, and
-the first one again at twice the learning rate. Prints a table; with --store also writes
+bytes); and bytes alone with a model as large as that of the larger vocabulary. Three seeds, and the
+first one again at twice the learning rate. Prints a table; with --store also writes
 llmlib/book/labs/tokenization.tsv, from which the chapter draws. About ten minutes of one core.
 """
 
@@ -77,6 +77,7 @@ def run(data: Material, plan: str, steps: int, dim: int, seed: int, lr: float) -
 
 def same_size(target: int, data: Material) -> int:
     """The width, a multiple of 8, at which bytes have about as many weights as `target`."""
+
     def size(dim: int) -> int:
         with torch.device("meta"):
             model = Decoder(small_config(data.vocab_size, data.seq, dim))

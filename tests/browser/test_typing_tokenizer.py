@@ -2,7 +2,7 @@
 
 The page's patterns ask the browser for the classes of characters, Python's ask the package regex;
 where the two know different versions of Unicode they differ on what is assigned in one of them
-alone. The texts are of characters that Python's `unicodedata` has, which is the oldest of the three.
+alone. The texts are of characters that Python's `unicodedata` has, the oldest of the three.
 """
 
 import functools
@@ -42,26 +42,52 @@ TRY = """([first, second, texts]) => {
       shown: widget.querySelector('.lm-figure').textContent };
   });
 }"""
-SCRIPTS = (
-    "Latin Greek Cyrillic Arabic Hebrew Devanagari Bengali Tamil Thai Hangul Hiragana Katakana Han "
-    "Georgian Armenian Ethiopic Khmer Tibetan Cherokee Gothic"
-).split()
+SCRIPTS = [
+    "Latin",
+    "Greek",
+    "Cyrillic",
+    "Arabic",
+    "Hebrew",
+    "Devanagari",
+    "Bengali",
+    "Tamil",
+    "Thai",
+    "Hangul",
+    "Hiragana",
+    "Katakana",
+    "Han",
+    "Georgian",
+    "Armenian",
+    "Ethiopic",
+    "Khmer",
+    "Tibetan",
+    "Cherokee",
+    "Gothic",
+]
 HARD = [
-    "", " ", "  ", "\n", "\r\n\t \x0b\x0c", " \n x", "   spaced   out   ", "\x00\x01\x7f", "\x1c\x85",
-    "\ufeff", "a\ufeffb", "\xa0\u2003\u3000 x", "\u2028\u2029", "it's we'll I'D they've 'tis ''s",
-    "1234567 or 12,345.67", "٣٤٥ ①²Ⅷ 〇", " 7", "7 8\t9", "e\u0301 n\u0303 \u0301\u0301 a\u0301\u0300",
-    "👩‍👩‍👧‍👦🏽🇩🇪✊🏿", "Ω is not \u2126", "ﬁ ſ İ ı ß ẞ", "\U0001d49c\U00010348\U0010ffff", "\u0378",
+    "", " ", "  ", "\n", "\r\n\t \x0b\x0c", " \n x", "   spaced   out   ",
+    "\x00\x01\x7f", "\x1c\x85",
+    "\ufeff", "a\ufeffb", "\xa0\u2003\u3000 x", "\u2028\u2029",
+    "it's we'll I'D they've 'tis ''s",
+    "1234567 or 12,345.67", "٣٤٥ ①²Ⅷ 〇", " 7", "7 8\t9",
+    "e\u0301 n\u0303 \u0301\u0301 a\u0301\u0300",
+    "👩‍👩‍👧‍👦🏽🇩🇪✊🏿", "Ω is not \u2126", "ﬁ ſ İ ı ß ẞ",
+    "\U0001d49c\U00010348\U0010ffff", "\u0378",
     "<|endoftext|><|im_start|>", "Ġthe Ċ", "a" * 10_000, "ab" * 5_000, " " * 3_000, "न" * 500,
     "\\ \" < > & </script> <!--", "x=1;y\t=[i for i in range(10)]",
 ]  # fmt: skip
 
 
 def by_script() -> dict[str, list[str]]:
-    """Characters of some scripts, and signs, marks, digits and emoji, as Python's Unicode has them."""
+    """Characters of some scripts, and signs, marks, digits and emoji, as Python knows them."""
     wanted = {script: rf"\p{{Script={script}}}" for script in SCRIPTS}
     wanted |= {"marks": r"\p{M}", "numbers": r"\p{N}", "signs": r"[\p{P}\p{S}]", "space": r"\s",
                "emoji": r"\p{Emoji_Presentation}", "format": r"\p{Cf}"}  # fmt: skip
-    old = [chr(code) for code in range(0x20000) if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")]
+    old = [
+        chr(code)
+        for code in range(0x20000)
+        if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")
+    ]
     return {name: [c for c in old if regex.match(p, c)][:2000] for name, p in wanted.items()}
 
 
@@ -77,7 +103,11 @@ def texts() -> list[str]:
         assert own, name
     every = list(itertools.chain.from_iterable(signs.values()))
     for _ in range(1_000):
-        pools = [*rng.choices(list(signs.values()), k=3), list("etaoin shrdlu' 0123456789\n.,"), every]
+        pools = [
+            *rng.choices(list(signs.values()), k=3),
+            list("etaoin shrdlu' 0123456789\n.,"),
+            every,
+        ]
         found.append("".join(rng.choice(rng.choice(pools)) for _ in range(rng.randint(1, 60))))
     return found
 
@@ -86,7 +116,9 @@ def texts() -> list[str]:
 def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The widget on a page without the book."""
     examples = {"a word": "Shawshank", "two": "one two"}
-    widget = TypingTokenizer(vocabularies=typing_vocabularies(), examples=examples, alt="tokens of a text")
+    widget = TypingTokenizer(
+        vocabularies=typing_vocabularies(), examples=examples, alt="tokens of a text"
+    )
     path = tmp_path_factory.mktemp("typing") / "page.html"
     style = STYLE.read_text(encoding="utf-8")
     text = PAGE.format(style=style, widget=widget.static_html(), script=static_script())

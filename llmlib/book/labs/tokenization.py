@@ -8,15 +8,14 @@ import csv
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from babel import Locale
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from babel import Locale
 
 from llmlib.accounting import forward_flops
 from llmlib.book.widgets import Vocabulary, first_merges
@@ -101,13 +100,11 @@ ARTICLE_1 = {
     "German": "Alle Menschen sind frei und gleich an Würde und Rechten geboren.",
     "Spanish": "Todos los seres humanos nacen libres e iguales en dignidad y derechos.",
     "Russian": "Все люди рождаются свободными и равными в своем достоинстве и правах.",
-    "Greek": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα "
-    "δικαιώματα.",
+    "Greek": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα.",
     "Chinese": "人人生而自由，在尊严和权利上一律平等。",
     "Japanese": "すべての人間は、生れながらにして自由であり、かつ、尊厳と権利とについて"
     "平等である。",
-    "Hindi": "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता "
-    "और समानता प्राप्त है।",
+    "Hindi": "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता और समानता प्राप्त है।",
 }
 
 
@@ -158,7 +155,9 @@ def repeated(model: Decoder, tokenizer: ByteLevelBPETokenizer, ids: Sequence[int
 
     The prompt is two examples and the token, after the model's own start of a text (id 0).
     """
-    before = tokenizer.encode("Repeat: ' apple' -> ' apple'\nRepeat: ' seven' -> ' seven'\nRepeat: '")
+    before = tokenizer.encode(
+        "Repeat: ' apple' -> ' apple'\nRepeat: ' seven' -> ' seven'\nRepeat: '"
+    )
     after = tokenizer.encode("' -> '")
     rows = torch.tensor([[0, *before, token, *after] for token in ids])
     first = torch.cat([model(part)[:, -1].argmax(-1) for part in rows.split(32)])
@@ -180,19 +179,26 @@ def letter_probe(
     holds = torch.tensor([letter in word for word in words]).double()
     lengths = torch.tensor([[float(len(word))] for word in words]).double()
 
-    def right(inputs: Tensor, answers: Tensor) -> float:
-        x, mean = (inputs - inputs.mean(0)).double(), answers[learn].mean()
+    def reader(inputs: Tensor) -> Callable[[Tensor], float]:
+        """What a reading of these inputs gets right, for any answers."""
+        x = (inputs - inputs.mean(0)).double()
         gram = x[learn].mT @ x[learn] + 30 * torch.eye(x.shape[1], dtype=x.dtype)
-        weights = torch.linalg.solve(gram, x[learn].mT @ (answers[learn] - mean))
-        said = x[test] @ weights + mean > 0.5
-        return (said == answers[test].bool()).double().mean().item()
 
+        def right(answers: Tensor) -> float:
+            mean = answers[learn].mean()
+            weights = torch.linalg.solve(gram, x[learn].mT @ (answers[learn] - mean))
+            said = x[test] @ weights + mean > 0.5
+            return (said == answers[test].bool()).double().mean().item()
+
+        return right
+
+    by_row = reader(rows)
     shuffled = holds[torch.randperm(len(words), generator=generator)]
     often = max(holds[test].mean().item(), 1 - holds[test].mean().item())
     return {
-        "rows": right(rows, holds),
-        "shuffled answers": right(rows, shuffled),
-        "length alone": right(lengths, holds),
+        "rows": by_row(holds),
+        "shuffled answers": by_row(shuffled),
+        "length alone": reader(lengths)(holds),
         "always the same": often,
     }
 
