@@ -5,7 +5,7 @@ from llmlib.book.claim_values import less_than, more_than
 from llmlib.book.exercise import exercise
 from llmlib.book.formula import formula_table, math_table, show_formula
 from llmlib.book.listing import show_source, show_table
-from llmlib.book.real_model import SMOLLM2, named, real_model
+from llmlib.book.real_model import SMOLLM2, named, real_model, start_of
 from llmlib.book.style import show, use_style
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "show_formula",
     "show_source",
     "show_table",
+    "start_of",
     "use_style",
 ]

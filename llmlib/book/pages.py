@@ -37,6 +37,8 @@ CITATION = re.compile(
     r'(<a class="reference internal" href="[^"]*references\.html#[^>]*>)(.*?)</a>', re.S
 )
 
+CARD = re.compile(r'(<a class="lm-card" href="\w+)\.ipynb(?=")')
+
 # What readers search for, and the words of the book that mean it.
 SYNONYMS = {
     "mixture of experts": "MoE",
@@ -108,6 +110,7 @@ def head(book: str, tree: nodes.document) -> str:
 def repaired(body: str, is_references: bool) -> str:
     """The body with lists that are lists, and with "et al." where a file has "and others"."""
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    body = CARD.sub(r"\1.html", body)  # a notebook's map leads to notebooks, a page's to pages
     if is_references:
         return body.replace(" and others", " et al.")
     return CITATION.sub(lambda found: found[0].replace(" and others", " et al."), body)

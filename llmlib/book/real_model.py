@@ -17,6 +17,8 @@ from llmlib.tokenization import AnyTokenizer
 
 VARIABLE = "LLMLIB_MODEL"
 SMOLLM2 = "SmolLM2-135M-Instruct"
+SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
+"""Tokens between the texts that a model was trained on, where it asks for none at the start."""
 
 
 def real_model(
@@ -48,3 +50,16 @@ def named(text: str) -> str:
     if readers_path() is None:
         return text
     return re.sub("SmolLM2(-135M)?(-Instruct)?", lambda _: model_name(), text)
+
+
+def start_of(tokenizer: AnyTokenizer) -> list[int]:
+    """The token that stands before a model's texts, as a list of one id, or of none.
+
+    It is the one that the model's files ask for; where they ask for none, as SmolLM2's, the one
+    that separated texts in training. Without it the first word of a prompt takes its place.
+    """
+    asked = tokenizer.encode("", add_special=True)
+    if asked:
+        return asked[:1]
+    known = tokenizer.special_tokens
+    return next(([known[name]] for name in SEPARATORS if name in known), [])

@@ -64,12 +64,21 @@ def show(figure: Figure, *, alt: str) -> None:
     Raises:
         ValueError: `alt` is empty.
     """
+    display(HTML(f'<div class="lm-plot">{as_svg(figure, alt)}</div>'))
+
+
+def as_svg(figure: Figure, alt: str) -> str:
+    """What `show` shows, as text; closes the figure.
+
+    Raises:
+        ValueError: `alt` is empty.
+    """
     if not alt.strip():
         raise ValueError("show: every figure needs an alt text")
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    display(HTML(f'<div class="lm-plot">{_themed(buffer.getvalue(), alt)}</div>'))
+    return _themed(buffer.getvalue(), alt)
 
 
 def _themed(svg: str, alt: str) -> str:

@@ -42,7 +42,7 @@ def test_links_carry_their_words(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=[path.name for path in PAGES])
 def test_only_citations_are_written_as_roles(path: Path) -> None:
-    """JupyterLab shows a role as it is written. Of a citation the key is left, as intro.md says."""
+    """JupyterLab shows a role as it is written: of a citation its key, as the intro says."""
     assert {role for text in texts(path) for role in ROLE.findall(text)} <= SHOWN_AS_WRITTEN
 
 

@@ -33,6 +33,13 @@ MOVING = """() => [...document.querySelectorAll('.bd-article *')].filter(e => {
   const style = getComputedStyle(e);
   return style.animationName !== 'none' || parseFloat(style.transitionDuration) > 0.01;
 }).map(e => `${e.tagName}.${e.getAttribute('class')} has an animation`).slice(0, 5)"""
+HEIGHT = """() => {
+  const open = [...document.querySelectorAll('details[open]')];
+  open.forEach(fold => { fold.open = false; });
+  const height = document.querySelector('.bd-article').getBoundingClientRect().height;
+  open.forEach(fold => { fold.open = true; });
+  return Math.round(height);
+}"""
 ICONS = """async () => {
   await document.fonts.ready;
   const isDrawn = icon => {
@@ -61,6 +68,11 @@ def unset_formulas(page: Any) -> list[str]:
 def too_wide(page: Any) -> list[str]:
     """How wide the page is, where it scrolls sideways, and what makes it so."""
     return list(page.evaluate(WIDE))
+
+
+def height(page: Any) -> int:
+    """How high the page is with every fold closed."""
+    return int(page.evaluate(HEIGHT))
 
 
 def missing_icons(page: Any) -> list[str]:

@@ -12,6 +12,7 @@ from tests.browser import checks
 from tests.browser.conftest import HTML, SCHEMES, TOTALS, WEIGHTS, stored_html
 
 pytestmark = pytest.mark.browser
+HIGHEST = 20_000  # px on a page 1,280 px wide
 
 
 def inspect(visit: Any, bases: Any, scheme: str, name: str) -> None:
@@ -35,7 +36,7 @@ def test_chapter_is_quiet_and_self_contained(
     inspect(visit, bases, scheme, chapter)
 
 
-@pytest.mark.parametrize("name", ["index", "search", "genindex"])
+@pytest.mark.parametrize("name", ["index", "search", "404"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_other_page_is_quiet_and_self_contained(
     visit: Any, bases: Any, scheme: str, name: str
@@ -56,11 +57,16 @@ def test_nothing_moves_for_who_prefers_it_so(visit: Any, chapter: str) -> None:
     assert checks.movement(visit("file", chapter).page) == []
 
 
+def test_a_page_is_one_sitting_high(visit: Any, chapter: str) -> None:
+    """As a reader meets it, with every fold closed."""
+    assert checks.height(visit("http", chapter).page) <= HIGHEST
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_stored_figure_reaches_the_page(visit: Any, scheme: str, chapter: str) -> None:
     stored = stored_html(chapter)
     opened = visit(scheme, chapter)
-    for name in ("lm-widget", "lm-plot", "lm-claim", "lm-table"):
+    for name in ("lm-widget", "lm-plot", "lm-claim", "lm-checks", "lm-table"):
         # The opening tag, since scripts and styles name these classes too; a widget may draw more.
         expected = stored.count(f'class="{name}"') + stored.count(f'class="{name} ')
         assert opened.page.locator(f".{name}:not(.lm-widget *)").count() == expected, name

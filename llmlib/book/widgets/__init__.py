@@ -6,7 +6,7 @@ from llmlib.book.widgets.head_sharing import HeadSharing
 from llmlib.book.widgets.masks import MaskGrid, TileMap
 from llmlib.book.widgets.model_explorer import Column, ModelExplorer
 from llmlib.book.widgets.pictures import Bars, HeatMap, Lines, Panel, Series
-from llmlib.book.widgets.text import ByteExplorer, TokenGrid, TokenSteps
+from llmlib.book.widgets.text import ByteExplorer, Ladder, TokenGrid, TokenSteps
 from llmlib.book.widgets.tile_stepper import TileStepper
 from llmlib.book.widgets.typing_tokenizer import TypingTokenizer, Vocabulary, first_merges
 
@@ -19,6 +19,7 @@ __all__ = [
     "Hand",
     "HeadSharing",
     "HeatMap",
+    "Ladder",
     "Lines",
     "MaskGrid",
     "ModelExplorer",

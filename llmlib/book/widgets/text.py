@@ -16,6 +16,28 @@ class TokenSteps(Explorer):
     _esm = source(kind)
 
 
+class Ladder(Explorer):
+    """Guesses one above the other, a rung for each stop of the second of two controls.
+
+    `frame(prompt, stop)` returns `words` and `shares` (the best guesses and their probabilities)
+    and `note`; rungs up to the slider's stop are shown, so that it can open below the answer.
+    """
+
+    kind = "ladder"
+    _esm = source(kind)
+
+    def __init__(
+        self,
+        *,
+        prompt: Choice,
+        stop: Slider,
+        axis: str,
+        frame: Callable[..., dict[str, Any]],
+        alt: str,
+    ) -> None:
+        super().__init__(controls=[prompt, stop], frame=frame, alt=alt, axis=axis)
+
+
 class TokenGrid(Explorer):
     """A matrix with named rows and columns, shaded from 0 to `largest`.
 
