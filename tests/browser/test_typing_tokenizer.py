@@ -194,6 +194,15 @@ def test_it_is_worked_by_the_keyboard_alone(page: Page) -> None:
     assert page.locator(".lm-figure").inner_text() != before
 
 
+def test_what_was_typed_is_there_after_a_reload(page: Page) -> None:
+    page.evaluate(TRY, [2, 1, ["kept"]])
+    before = page.locator(".lm-figure").inner_text()
+    page.reload()
+    page.wait_for_function(SETTLED)
+    assert page.locator("textarea").input_value() == "kept"
+    assert page.locator(".lm-figure").inner_text() == before
+
+
 def test_the_page_carries_less_than_150_kb_of_vocabulary() -> None:
     widget = TypingTokenizer(vocabularies=typing_vocabularies(), examples={"a": "a"}, alt="tokens")
     assert len(widget.static_html().encode()) < 150_000

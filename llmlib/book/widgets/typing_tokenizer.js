@@ -102,15 +102,16 @@ function sentence(text, rows) {
 
 function render({ model, el }) {
   const spec = model.get("spec"), vocabularies = spec.vocabularies.map(unpack);
-  const names = vocabularies.map(({ name }) => name), shown = [0, 1];
+  const names = vocabularies.map(({ name }) => name), kept = model.get("state") || {};
+  const shown = kept.shown?.every((which) => which in vocabularies) ? [...kept.shown] : [0, 1];
   el.classList.add("lm-explorer", "lm-typing");
   const label = html("label", { class: "lm-name" }, el, "Type or paste any text");
   const field = html("textarea", { rows: 3, spellcheck: "false", autocomplete: "off", autocapitalize: "off", id: uniqueId("lm-typed") }, el);
   label.htmlFor = field.id;
-  Object.assign(field.style, { width: "100%", font: "inherit", padding: "0.4rem 0.6rem", borderRadius: "4px",
+  Object.assign(field.style, { width: "100%", boxSizing: "border-box", font: "inherit", padding: "0.4rem 0.6rem", borderRadius: "4px",
     border: "1px solid var(--series-6)", background: "transparent", color: "inherit", resize: "vertical" });
   field.dataset.lmSuppressShortcuts = "true";
-  field.value = spec.examples[0][1];
+  field.value = kept.text ?? spec.examples[0][1];
   const controls = html("div", { class: "lm-controls" }, el);
   const figure = html("div", { class: "lm-figure lm-token-steps", role: "group", "aria-label": model.get("alt") }, el);
   const note = html("p", { class: "lm-note", "aria-live": "polite" }, el);
@@ -126,6 +127,7 @@ function render({ model, el }) {
     });
     note.textContent = sentence(field.value, rows);
     about.textContent = [...new Set(shown)].map((which) => `${names[which]}: ${vocabularies[which].about}`).join(" ");
+    model.set("state", { text: field.value, shown: [...shown] }); // a static page keeps it over a reload
     el.dataset.ids = JSON.stringify(rows.map(({ ids }) => ids));
   };
   picker(controls, "example", spec.examples.map(([name]) => name), 0, (k) => { field.value = spec.examples[k][1]; redraw(); });
