@@ -4,6 +4,7 @@ The loss per token cannot compare them: a token of a large vocabulary holds more
 runs themselves, which `benchmarks/vocabularies.py` makes and stores in tokenization.tsv.
 """
 
+import copy
 import csv
 import dataclasses
 import functools
@@ -125,7 +126,9 @@ def typing_vocabularies() -> tuple[Vocabulary, ...]:
     """GPT-2's and SmolLM2's first merges, and a vocabulary of equal parts."""
     gpt2 = ByteLevelBPETokenizer.from_gpt2_files(gpt2_encoder_json(), gpt2_vocab_bpe())
     smol = ByteLevelBPETokenizer.from_gguf(smollm2_gguf())
-    about = f"the first {CUT:,} of its {{:,}} merges, so a rare word takes more tokens than there."
+    about = (
+        f"the first {CUT:,} of its {{:,}} merges; with all of them rare words take fewer tokens."
+    )
     return (
         Vocabulary("GPT-2", first_merges(gpt2, CUT), about.format(len(gpt2.merges))),
         Vocabulary("SmolLM2", first_merges(smol, CUT), about.format(len(smol.merges))),
@@ -159,9 +162,13 @@ def repeated(model: Decoder, tokenizer: ByteLevelBPETokenizer, ids: Sequence[int
         "Repeat: ' apple' -> ' apple'\nRepeat: ' seven' -> ' seven'\nRepeat: '"
     )
     after = tokenizer.encode("' -> '")
-    rows = torch.tensor([[0, *before, token, *after] for token in ids])
-    first = torch.cat([model(part)[:, -1].argmax(-1) for part in rows.split(32)])
-    return (first == torch.tensor(ids)).tolist()
+    read = model.new_cache()
+    model(torch.tensor([[0, *before]]), read)  # what all prompts begin with is read once
+    said = []
+    for token in ids:
+        logits = model(torch.tensor([[token, *after]]), copy.deepcopy(read))
+        said.append(int(logits[0, -1].argmax()) == token)
+    return said
 
 
 def letter_probe(
