@@ -18,6 +18,7 @@ from babel import Locale
 from jaxtyping import Float, Int
 from torch import Tensor
 
+import llmlib.architecture as arch
 from llmlib.accounting import forward_flops
 from llmlib.book.widgets import Vocabulary, first_merges
 from llmlib.decoder import Decoder, DecoderConfig
@@ -31,7 +32,7 @@ BATCH = 16
 WIDTH = 64
 
 
-def small_config(vocab_size: int, context: int, dim: int = WIDTH) -> DecoderConfig:
+def small_config(vocab_size: int, context: int, dim: int = WIDTH) -> arch.ModelConfig:
     """Two layers with four heads and a tied head; only the vocabulary's rows differ."""
     return DecoderConfig(
         vocab_size, dim=dim, n_layers=2, n_heads=4, ffn_dim=8 * dim // 3, context=context, tied=True
@@ -49,7 +50,7 @@ def nested(tokenizer: ByteLevelBPETokenizer, vocab_size: int) -> ByteLevelBPETok
     return ByteLevelBPETokenizer(tokenizer.tokens[:vocab_size], merges, pattern=tokenizer.pattern)
 
 
-def step_flops(config: DecoderConfig, batch: int, seq: int) -> float:
+def step_flops(config: arch.ModelConfig, batch: int, seq: int) -> float:
     """FLOPs of one training step: forward, and twice that backward."""
     return 3 * forward_flops(config, batch, seq).total
 
