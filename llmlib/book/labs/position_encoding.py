@@ -3,8 +3,9 @@
 Every variant is the book's decoder; only the way in which order gets in differs. Not here: the runs
 themselves, which `benchmarks/length_extrapolation.py` makes and stores in position_encoding.tsv.
 
-Then RoPE's pairs in a trained model: how large they are (`pair_sizes`), what the model loses without
-some of them (`losses_without`), and whether RoPE's bound says anything there (`decay_bounds`).
+Then RoPE's pairs in a trained model: how large they are (`pair_sizes`), what the model loses
+without some of them (`losses_without`), and whether RoPE's bound says anything there
+(`decay_bounds`).
 """
 
 import csv
