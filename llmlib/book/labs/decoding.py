@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,7 +33,7 @@ PROMPTS = (
 )  # fmt: skip
 STEPS, WIDTH = 5, 12  # of the search
 LENGTH, SEEDS = 80, (0, 1, 2)  # of the texts that may loop
-RULES = {
+RULES: dict[str, dict[str, Any]] = {
     "T = 0.7": {"temperature": 0.7},
     "T = 1": {},
     "T = 1, top-p 0.9": {"top_p": 0.9},

@@ -28,7 +28,8 @@ def added(
 
 def block_as_written(block: Block) -> Block:
     """The block, or a random one where it is built otherwise than by hand in the chapter."""
-    a, f = block.block.mixer, block.block.feed_forward
+    a: Any = block.block.mixer
+    f: Any = block.block.feed_forward
     heads = a.n_heads, getattr(a, "n_kv_heads", a.n_heads), a.head_dim
     mixer = arch.Attention(
         *heads,
@@ -43,7 +44,9 @@ def block_as_written(block: Block) -> Block:
 
 def model_as_written(model: Decoder, block: Block) -> Decoder:
     """The model, or a small random one where it is built otherwise than on one page."""
-    c, a, f = model.config, block.block.mixer, block.block.feed_forward
+    c = model.config
+    a: Any = block.block.mixer
+    f: Any = block.block.feed_forward
     said = DecoderConfig(
         c.vocab_size,
         c.dim,

@@ -1,10 +1,12 @@
 """The activations chapter's experiments: blocks of equal size, stored runs, units that are read."""
 
+import math
 import statistics
 
 import pytest
 import torch
 
+from llmlib.activations import glu, relu, swish
 from llmlib.book.labs.activations import (
     BLOCKS,
     Run,
@@ -105,3 +107,35 @@ def test_texts_are_six_on_each_of_eight_subjects(per_subject):
     texts = unit_texts()
     assert len(texts) == len(set(texts)) == 8 * per_subject
     assert statistics.mean(map(len, texts)) > 30
+
+
+# --- what the chapter says in words ---------------------------------------------------------------
+
+
+def slope_of_swish(x):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(swish(x).sum(), x)[0]
+
+
+def test_swish_turns_at_its_minimum_and_its_slope_vanishes_for_two_reasons():
+    assert slope_of_swish(torch.tensor([-1.2, -1.4, -10.0])).sign().tolist() == [1, -1, -1]
+    true = slope_of_swish(torch.tensor([-90.0, -21.0], dtype=torch.float64)).abs()
+    smallest = [torch.finfo(t).tiny * torch.finfo(t).eps for t in (torch.float32, torch.float16)]
+    assert true[0] > smallest[0]  # float32 could hold it, but e^90 overflows on the way
+    assert true[1] < smallest[1]
+    assert math.exp(90) > torch.finfo(torch.float32).max
+
+
+def test_a_free_gate_opens_and_closes_where_swish_cannot():
+    one = torch.ones(2, dtype=torch.float64)
+    free = glu(one * torch.tensor([-3.0, 3.0]), one)
+    assert free.tolist() == pytest.approx([1 / (1 + math.exp(3)), 1 / (1 + math.exp(-3))])
+
+
+def test_relu_units_draw_the_dip_of_swish():
+    knots = torch.linspace(-6, 6, 25, dtype=torch.float64)
+    grid = torch.linspace(-6, 6, 121, dtype=torch.float64)
+    rise = swish(knots).diff() / knots.diff()
+    bends = torch.cat([rise[:1], rise.diff()])
+    drawn = swish(knots)[0] + relu(grid[:, None] - knots[:-1]) @ bends
+    assert drawn.min().item() == pytest.approx(-0.2785, abs=0.01)
