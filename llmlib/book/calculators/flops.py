@@ -80,9 +80,9 @@ def _results(name: str, label: str, flops: Any, moved: Any, tokens: Any) -> list
     return [
         Result(f"{name}_flops", f"{label}: computes", flops, "flops"),
         Result(f"{name}_bytes", f"{label}: moves", moved, "bytes"),
-        Result(f"{name}_intensity", f"{label}: FLOPs a byte", flops / moved, "intensity"),
+        Result(f"{name}_intensity", f"{label}: FLOPs per byte", flops / moved, "intensity"),
         Result(f"{name}_seconds", f"{label}: takes at least", seconds, "seconds"),
-        Result(f"{name}_rate", f"{label}: tokens a second, at most", tokens / seconds, "rate"),
+        Result(f"{name}_rate", f"{label}: tokens per second, at most", tokens / seconds, "rate"),
     ]
 
 

@@ -156,12 +156,12 @@ function drawRoof(parent, spec, results, width) {
   const bottom = 10 ** Math.floor(Math.log10(low * bandwidth)), top = 10 ** Math.ceil(Math.log10(peak * 1.5));
   const box = html("div", { class: "lm-panel lm-roof" }, parent);
   html("p", { class: "lm-title" }, box, "The chip's roof, and where the two steps stand");
-  const panel = { x_label: "FLOPs a byte moved", y_label: "TFLOP/s", x_log: true, y_log: true, y_range: [bottom, top] };
+  const panel = { x_label: "FLOPs per byte moved", y_label: "TFLOP/s", x_log: true, y_log: true, y_range: [bottom, top] };
   const plot = axes(box, { width, height: Math.round(Math.min(280, 150 + width * 0.25)), panel, xDomain: [low, high] });
   const ridge = peak / bandwidth, at = (x, y) => `${plot.x(x).toFixed(1)} ${plot.y(y).toFixed(1)}`;
   svg("path", { d: `M${at(low, low * bandwidth)}L${at(ridge, peak)}L${at(high, peak)}`, class: "lm-roofline" }, plot.layer);
   svg("line", { class: "lm-cursor", x1: plot.x(ridge), x2: plot.x(ridge), y1: plot.y(peak), y2: plot.y(bottom) }, plot.layer);
-  svg("text", { x: plot.x(ridge) + 6, y: plot.y(bottom) - 8 }, plot.root, `${few(ridge)} FLOPs a byte`);
+  svg("text", { x: plot.x(ridge) + 6, y: plot.y(bottom) - 8 }, plot.root, `${few(ridge)} FLOPs per byte`);
   steps.forEach((step, k) => drawStep(plot, step, k));
 }
 
