@@ -69,7 +69,7 @@ function drawRow(figure, vocabulary, ids, message) {
   if (message) return html("span", {}, box, `Cannot be written: ${message}.`);
   const list = html("ol", { class: "lm-chips", "aria-label": `tokens, ${vocabulary.name}` }, box);
   ids.slice(0, SHOWN).forEach((id, k) => {
-    const chip = html("li", { class: `lm-chip lm-tint-${k % 2}` }, list, chipText(vocabulary, id));
+    const chip = html("li", { class: `lm-chip lm-tint-${k % 2}`, dir: "auto" }, list, chipText(vocabulary, id));
     const number = html("span", {}, chip, `${id}`);
     Object.assign(number.style, { display: "block", fontSize: "0.72em", lineHeight: "1.1", fontVariantNumeric: "tabular-nums" });
   });
@@ -106,7 +106,7 @@ function render({ model, el }) {
   const shown = kept.shown?.every((which) => which in vocabularies) ? [...kept.shown] : [0, 1];
   el.classList.add("lm-explorer", "lm-typing");
   const label = html("label", { class: "lm-name" }, el, "Type or paste any text");
-  const field = html("textarea", { rows: 3, spellcheck: "false", autocomplete: "off", autocapitalize: "off", id: uniqueId("lm-typed") }, el);
+  const field = html("textarea", { rows: 3, dir: "auto", spellcheck: "false", autocomplete: "off", autocapitalize: "off", id: uniqueId("lm-typed") }, el);
   label.htmlFor = field.id;
   Object.assign(field.style, { width: "100%", boxSizing: "border-box", font: "inherit", padding: "0.4rem 0.6rem", borderRadius: "4px",
     border: "1px solid var(--series-6)", background: "transparent", color: "inherit", resize: "vertical" });

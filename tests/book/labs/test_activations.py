@@ -88,6 +88,21 @@ def test_a_unit_that_answers_to_one_letter_is_found():
     assert (units.selectivity >= 0).all()
 
 
+def test_the_rule_can_be_run_on_what_the_units_did_not_give():
+    units = Units(tiny(), Letters(), ["abx", "cxd", "efg"], count=1)
+
+    def lone_peak(given):
+        flat = torch.ones_like(given)
+        flat[4, 3] = 10.0  # unit 3 rises at the fifth letter alone
+        return flat
+
+    other = units.changed(lone_peak)
+    assert other.best(1) == [(0, 3), (1, 3)]
+    assert other.words(1, 3) == ["x"]
+    assert [len(one[0]) for one in other.given] == [3, 3, 3]
+    assert units.changed(lambda given: given).best(2) == units.best(2)
+
+
 def test_alike_counts_the_most_frequent_word():
     assert alike([" she", "She", " her", "she "]) == 3
     assert alike(["a", "b"]) == 1
