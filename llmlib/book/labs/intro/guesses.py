@@ -46,7 +46,7 @@ def arrivals(found: Guesses) -> list[int]:
     for best in found.values():
         first = [int(after.indices[0]) for after in best]
         differs = [block for block, token in enumerate(first) if token != first[-1]]
-        blocks.append(differs[-1] + 1)
+        blocks.append(max(differs, default=-1) + 1)  # 0: it never changes
     return blocks
 
 
