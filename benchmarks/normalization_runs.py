@@ -19,6 +19,7 @@ from llmlib.formats.packaged import kjv_text
 from llmlib.training import Corpus
 
 RATES = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016)
+MEAN_RATE = 0.006  # of a warm-up over half the steps to 0.008; run without one, as its control
 PLACES = (("pre", 6, 0), ("pre", 6, 100), ("post", 6, 0), ("post", 6, 20), ("post", 6, 100),
           ("post", 2, 0))  # fmt: skip
 AT_SIX = ("LayerNorm", "RMSNorm", "center", "none")
@@ -27,7 +28,8 @@ AT_SIX = ("LayerNorm", "RMSNorm", "center", "none")
 def rates(data: Corpus, seed: int) -> Iterator[Run]:
     """Placement by warm-up by rate."""
     for placement, n_layers, warmup in PLACES:
-        for rate in RATES:
+        control = (MEAN_RATE,) if (placement, n_layers, warmup) == ("post", 6, 0) else ()
+        for rate in RATES + control:
             model = toy_decoder(
                 data.vocab_size, 32, 4, n_layers, seq=16, seed=seed, norm_position=placement
             )

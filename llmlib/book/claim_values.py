@@ -17,23 +17,23 @@ class Bound:
     """What is expected of a number that is only bounded: that it lies beyond `limit`."""
 
     sign: str
-    limit: float
+    limit: int | float
 
     def __str__(self) -> str:
         return f"{self.sign} {number(np.asarray(self.limit), None)}"
 
 
-def more_than(limit: float) -> Bound:
+def more_than(limit: int | float) -> Bound:
     """For `expected` in a claim: every element of what is measured exceeds `limit`."""
     return _bound(">", limit)
 
 
-def less_than(limit: float) -> Bound:
+def less_than(limit: int | float) -> Bound:
     """For `expected` in a claim: every element of what is measured stays below `limit`."""
     return _bound("<", limit)
 
 
-def _bound(sign: str, limit: float) -> Bound:
+def _bound(sign: str, limit: int | float) -> Bound:
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit):
         raise ValueError(f"a bound of {limit!r}: expected a finite number")
     return Bound(sign, limit)
@@ -67,7 +67,7 @@ def _beyond(left: np.ndarray, bound: Bound) -> tuple[bool, str, str]:
     return holds, text, str(bound)
 
 
-def _beside(value: float, limit: float) -> str:
+def _beside(value: int | float, limit: int | float) -> str:
     """`value` with two digits, or as many as tell it from `limit`."""
     for digits in range(2, 12):
         shown = to_significant(value, digits)
@@ -118,7 +118,7 @@ def _residue(left: np.ndarray, right: np.ndarray, digits: int) -> bool:
     return bool(np.all(right == 0) and np.all(np.abs(left) <= 10.0**-digits))
 
 
-def power(value: float) -> str:
+def power(value: int | float) -> str:
     """A tolerance as a reader writes it: 0.001, 1e-6."""
     return f"{value:g}".replace("e-0", "e-")
 

@@ -60,6 +60,7 @@ WITHOUT_SCRIPTS = (
 NOT_FOUND = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>No such page · {title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <style>
 body {{ font: 18px/1.6 Georgia, serif; max-width: 34rem; margin: 15vh auto; padding: 0 1rem; }}
 @media (prefers-color-scheme: dark) {{

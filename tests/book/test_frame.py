@@ -248,6 +248,15 @@ def test_widget_precomputes_every_combination_last_control_fastest():
     assert widget.frames[0]["series"] == [[[1, 3.142]]]
 
 
+def test_a_logarithmic_panel_keeps_what_is_small():
+    panel = Panel("p", "y", (1e-9, 1e9), [0, 1], series=[Series("s")], y_log=True)
+    plain = Panel("p", "y", (0, 1), [0, 1], series=[Series("s")])
+    rows = [[1e-8, 1e8]]
+    widget = lines(panels=[panel, plain], frame=lambda a, b: {"series": [rows, rows]})
+    assert widget.spec["panels"][0]["y_range"] == [1e-9, 1_000_000_000]
+    assert widget.frames[0]["series"] == [[[1e-8, 100_000_000]], [[0, 100_000_000]]]
+
+
 def test_widget_carries_both_views():
     data, _ = lines()._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data

@@ -70,8 +70,8 @@ def test_a_claim_about_the_model_that_is_there_is_checked(monkeypatch):
 def test_chapters_are_copied_without_outputs_and_a_readers_copy_stays(own):
     copies = lab.copies(own, own.parent / "own")
     names = {file.stem for file in copies.glob("*.ipynb")}
-    assert names == {"forward_pass", "kv_cache", "overview", "position_encoding",
-                     "sparse_attention"}  # fmt: skip
+    assert names == {"decoding", "forward_pass", "intro", "kv_cache", "overview",
+                     "position_encoding", "sparse_attention"}  # fmt: skip
     assert copies == own.parent / "own" / "my model"
     for file in copies.glob("*.ipynb"):
         cells = nbformat.read(file, as_version=4).cells

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llmlib.attention import LatentAttention, reference_attention
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
-from llmlib.kv_cache import KVCache, LatentKVCache
+from llmlib.kv_cache import KVCache
 
 
 def _llama_gigabytes() -> float:
@@ -18,14 +18,6 @@ def _llama_gigabytes() -> float:
     for i in range(80):
         cache.layer(i).update(x, x)
     return cache.n_bytes / 1e9
-
-
-def _latent_bytes() -> int:
-    cache = LatentKVCache()
-    rows = torch.empty(1, 1, 1, 512 + 64, dtype=torch.bfloat16, device="meta")
-    for i in range(27):
-        cache.layer(i).update(rows, rows[..., :512])
-    return cache.n_bytes
 
 
 def _balance() -> int:
@@ -130,25 +122,6 @@ EXERCISES: list[Exercise] = [
             Mistake(0, "The key and value matrices have a quarter of their rows."),
             Mistake(2, "A step reads the whole cache, and that is a quarter now."),
             Mistake(3, "Keys and values are made by smaller matrices."),
-        ],
-    ),
-    Number(
-        "attention.latent_bytes",
-        level="medium",
-        hint="What is kept of a token in a layer? The heads make their keys from it.",
-        solution=(
-            "A layer keeps the latent and the rotated key, 512 + 64 numbers, once for all heads: "
-            "27 · 576 · 2 = <strong>31,104</strong> bytes."
-        ),
-        answer=_latent_bytes,
-        tolerance=0.5,
-        mistakes=[
-            Mistake(27_648, "The rotated key of 64 is kept too."),
-            Mistake(62_208, "No factor 2 for keys and values: both are made from the same latent."),
-            Mistake(497_664, "The number of heads does not matter: all read the same row."),
-            Mistake(221_184, "That is MHA's cache: 2 · 16 · 128 numbers a layer."),
-            Mistake(1_152, "That is one layer of 27."),
-            Mistake(15_552, "Two bytes a number."),
         ],
     ),
     Function(

@@ -104,25 +104,26 @@ EXERCISES: list[Exercise] = [
     Choice(
         "flash_kernel.two_kernels",
         level="medium",
-        hint="dQ of a query adds up over keys. Over what do dK and dV add up?",
+        hint="Which of the three sums has terms from more than one program now? And what is "
+        "computed twice when there are two kernels?",
         solution=(
-            "A program may only add up what it owns. A row of dQ is a sum over keys, so its owner "
-            "is a tile of queries; a row of dK or dV is a sum over queries, so its owner is a tile "
-            "of keys. One kernel would have to add to numbers that other programs add to at the "
-            "same time: possible, with atomic additions, and then the last bits depend on the "
-            "order."
+            "S and dP of a tile are computed once and serve all three gradients: five products "
+            "per tile instead of seven. But a row of dQ is a sum over keys, and its keys belong "
+            "to many programs. Atomic additions lose none of its terms and fix no order, and in "
+            "floating point another order gives other last bits. dK and dV still have one owner, "
+            "and keep theirs."
         ),
         options=[
-            "dQ needs the weights, dK and dV do not",
-            "dQ adds up over keys, dK and dV over queries, and a program adds up what it owns",
-            "one kernel would need more arithmetic than two",
-            "the tensor cores can compute only two products in one kernel",
+            "seven products per tile as before; dK and dV depend on the order of the programs",
+            "five products per tile; dQ's last bits depend on the order of the programs",
+            "five products per tile; dQ is wrong where two programs add at the same time",
+            "five products per tile, and every run gives the same bits",
         ],
         answer=1,
         mistakes=[
-            Mistake(0, "All three need them: dQ and dK through dS, dV directly."),
-            Mistake(2, "It is the other way round: two kernels compute S and dP twice."),
-            Mistake(3, "The kernel for dK and dV does four products per tile."),
+            Mistake(0, "A program owns its keys, and with them all terms of their dK and dV."),
+            Mistake(2, "An atomic addition loses nothing; only the order of the terms is open."),
+            Mistake(3, "Floating-point sums depend on the order of their terms, and that is open."),
         ],
     ),
     Function(

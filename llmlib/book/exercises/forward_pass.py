@@ -1,6 +1,5 @@
 """Exercises of the chapter on the forward pass."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,25 +7,14 @@ import torch
 from torch import Tensor
 
 import llmlib.architecture as arch
-from llmlib.attention import Attention
+from llmlib.attention import Attention, reference_attention
 from llmlib.book.exercise import Choice, Exercise, Function, Mistake, Number
 from llmlib.decoder import DecoderConfig
-from llmlib.sampling import Sampler
-
-
-def _sharpened() -> float:
-    return Sampler(0.5).probabilities(torch.tensor([0.8, 0.2]).log())[0].item()
 
 
 def _grouped_weights() -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in Attention(1024, 16, 4).parameters())
-
-
-def _half_right() -> float:
-    """T with sigmoid(ln 9 / T) ** 20 = 1/2."""
-    step = 0.5 ** (1 / 20)
-    return math.log(9) / math.log(step / (1 - step))
 
 
 def _expected_shapes(c: arch.ModelConfig, batch: int, seq: int) -> dict[str, tuple[int, ...]]:
@@ -72,58 +60,39 @@ def _grade_shapes(answer: Callable[..., Any]) -> str | None:
     return None
 
 
-def _grade_top_p(answer: Callable[..., Any]) -> str | None:
-    p = torch.tensor([0.05, 0.4, 0.1, 0.3, 0.15], dtype=torch.float64)
-    for top_p, keep in ((0.65, [1, 3]), (0.75, [1, 3, 4]), (0.2, [1]), (1.0, [0, 1, 2, 3, 4])):
-        expected = torch.zeros_like(p)
-        expected[keep] = p[keep] / p[keep].sum()
-        result = answer(p.clone(), top_p)
-        if not isinstance(result, Tensor) or result.shape != p.shape:
-            return "Return a tensor with a probability for each token, in the order of p."
-        if torch.allclose(result.double(), expected):
-            continue
-        message = _top_p_message(result.double(), p, expected)
-        return message.replace("TOP_P", f"{top_p:g}")
+def _grade_attention(answer: Callable[..., Any]) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    for queries, keys in ((4, 4), (2, 5)):
+        q = torch.randn(queries, 8, generator=generator, dtype=torch.float64)
+        k, v = (torch.randn(keys, 8, generator=generator, dtype=torch.float64) for _ in "kv")
+        result = answer(q.clone(), k.clone(), v.clone())
+        if not isinstance(result, Tensor) or result.shape != v[:queries].shape:
+            return "Return a tensor with a row for each query, as wide as a value."
+        if not torch.allclose(result.double(), _attention(q, k, v)):
+            return _attention_message(result.double(), q, k, v)
     return None
 
 
-def _top_p_message(result: Tensor, p: Tensor, expected: Tensor) -> str:
-    kept, wanted = result > 0, expected > 0
-    if torch.equal(kept, wanted):
-        return "The right tokens are kept, but the result must sum to 1 again: normalize."
-    if not bool(kept.any()):
-        return "With top_p = TOP_P nothing is kept; the most probable token always stays."
-    if int(kept.sum()) < int(wanted.sum()) and bool((wanted | ~kept).all()):
+def _attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
+    return reference_attention(*(t[None, None] for t in (q, k, v)), causal=causal)[0, 0]
+
+
+def _attention_message(result: Tensor, q: Tensor, k: Tensor, v: Tensor) -> str:
+    if bool(result.isnan().any()):
+        return "There are NaNs: some row of weights had nothing to look at."
+    if torch.allclose(result, _attention(q, k, v, causal=False)):
+        return "Your queries see the future: a query may see itself and the keys before it."
+    if torch.allclose(result, _attention(q * q.shape[-1] ** 0.5, k, v)):
+        return "The scores are not divided by the root of the width of a key."
+    if len(q) < len(k):
         return (
-            "With top_p = TOP_P you stop too early: the token that takes the sum over the "
-            "threshold belongs to those that are kept."
+            "With as many keys as queries yours is right. With more keys the last query is to "
+            "see the last key: query i of s sees the first i + (number of keys) - s + 1."
         )
-    if float(p[kept].min()) > 0 and torch.equal(kept.sum(), wanted.sum()):
-        return "The number kept is right, but not the most probable ones: undo the sorting."
-    return "With top_p = TOP_P you keep other tokens. Sort by probability, then add up."
+    return "Other numbers: scores q kᵀ / √width, mask the future, softmax over the keys, times v."
 
 
 EXERCISES: list[Exercise] = [
-    Number(
-        "forward_pass.temperature",
-        level="easy",
-        hint="Dividing logits by T raises probabilities to the power 1/T; then normalize.",
-        solution=(
-            "1/T = 2: 0.8<sup>2</sup> = 0.64 and 0.2<sup>2</sup> = 0.04. Normalized: "
-            "0.64 / 0.68 = <strong>0.941</strong>."
-        ),
-        answer=_sharpened,
-        tolerance=0.001,
-        mistakes=[
-            Mistake(0.64, "Squared, but not normalized: divide by 0.64 + 0.04."),
-            Mistake(2 / 3, "That is T = 2, the square root: below 1 a temperature sharpens."),
-            Mistake(0.8, "The temperature changes the distribution, unless it is 1."),
-            Mistake(
-                math.exp(1.6) / (math.exp(1.6) + math.exp(0.4)),
-                "You divided the probabilities by T; it divides the logits, their logarithms.",
-            ),
-        ],
-    ),
     Choice(
         "forward_pass.who_notices",
         level="easy",
@@ -138,6 +107,45 @@ EXERCISES: list[Exercise] = [
             Mistake(0, "That would be so without attention: later tokens look at token 6."),
             Mistake(2, "The other way round: earlier tokens cannot look ahead."),
             Mistake(3, "The causal mask keeps the future from rows 1 to 5."),
+        ],
+    ),
+    Function(
+        "forward_pass.attention",
+        level="medium",
+        hint=(
+            "The mask is <code>torch.ones(len(q), len(k)).tril(len(k) - len(q)).bool()</code>: "
+            "what it leaves out gets the score minus infinity before the softmax."
+        ),
+        solution="""\
+import torch
+
+
+def my_attention(q, k, v):
+    scores = q @ k.T / k.shape[-1] ** 0.5
+    past = torch.ones(len(q), len(k)).tril(len(k) - len(q)).bool()
+    return scores.masked_fill(~past, -torch.inf).softmax(-1) @ v
+""",
+        grader=_grade_attention,
+        mistakes=[
+            Mistake(
+                "def f(q, k, v):\n    return (q @ k.T / k.shape[-1] ** 0.5).softmax(-1) @ v\n",
+                "see the future",
+            ),
+            Mistake(
+                "import torch\n"
+                "def f(q, k, v):\n"
+                "    past = torch.ones(len(q), len(k)).tril(len(k) - len(q)).bool()\n"
+                "    return (q @ k.T).masked_fill(~past, -torch.inf).softmax(-1) @ v\n",
+                "not divided",
+            ),
+            Mistake(
+                "import torch\n"
+                "def f(q, k, v):\n"
+                "    past = torch.ones(len(q), len(k)).tril().bool()\n"
+                "    scores = q @ k.T / k.shape[-1] ** 0.5\n"
+                "    return scores.masked_fill(~past, -torch.inf).softmax(-1) @ v\n",
+                "the last query",
+            ),
         ],
     ),
     Function(
@@ -173,54 +181,6 @@ def my_shapes(config, batch, seq):
             Mistake("def f(c, b, s):\n    return (b, s)\n", "Return a dictionary"),
         ],
     ),
-    Function(
-        "forward_pass.top_p",
-        level="medium",
-        hint=(
-            "Sort from high to low and add up. A token stays when those before it hold less "
-            "than <code>top_p</code>."
-        ),
-        solution="""\
-import torch
-
-
-def my_top_p(p, top_p):
-    ordered, order = p.sort(descending=True)
-    before = ordered.cumsum(0) - ordered
-    kept = torch.zeros_like(p)
-    kept[order] = ordered * (before < top_p)
-    return kept / kept.sum()
-""",
-        grader=_grade_top_p,
-        mistakes=[
-            Mistake(
-                "import torch\n"
-                "def f(p, top_p):\n"
-                "    ordered, order = p.sort(descending=True)\n"
-                "    kept = torch.zeros_like(p)\n"
-                "    kept[order] = ordered * (ordered.cumsum(0) <= top_p)\n"
-                "    return kept / kept.sum()\n",
-                "stop too early",
-            ),
-            Mistake(
-                "import torch\n"
-                "def f(p, top_p):\n"
-                "    ordered, order = p.sort(descending=True)\n"
-                "    kept = torch.zeros_like(p)\n"
-                "    kept[order] = ordered * (ordered.cumsum(0) - ordered < top_p)\n"
-                "    return kept\n",
-                "normalize",
-            ),
-            Mistake(
-                "import torch\n"
-                "def f(p, top_p):\n"
-                "    ordered, _ = p.sort(descending=True)\n"
-                "    kept = ordered * (ordered.cumsum(0) - ordered < top_p)\n"
-                "    return kept / kept.sum()\n",
-                "undo the sorting",
-            ),
-        ],
-    ),
     Number(
         "forward_pass.grouped_weights",
         level="medium",
@@ -235,25 +195,6 @@ def my_top_p(p, top_p):
             Mistake(4_194_304, "That is 4d², with 16 key and value heads; here there are 4."),
             Mistake(1_572_864, "Three matrices: the output projection is missing."),
             Mistake(1_310_720, "You counted one of each kind: queries, output, keys, values."),
-        ],
-    ),
-    Number(
-        "forward_pass.half_right",
-        level="hard",
-        hint=(
-            "Each step must be right with probability 0.5<sup>1/20</sup>. At temperature T the "
-            "odds 9 : 1 become 9<sup>1/T</sup> : 1."
-        ),
-        solution=(
-            "0.5<sup>1/20</sup> = 0.96594, that is odds of 28.36 : 1. "
-            "9<sup>1/T</sup> = 28.36 gives T = ln 9 / ln 28.36 = <strong>0.66</strong>."
-        ),
-        answer=_half_right,
-        tolerance=0.006,
-        mistakes=[
-            Mistake(1.52, "That is 1/T: the chain must be surer than at T = 1, so T is below 1."),
-            Mistake(0.5, "At 0.5 the chain is right in 78% of the cases."),
-            Mistake(1, "At 1 it is right in 12% of the cases."),
         ],
     ),
 ]

@@ -15,11 +15,6 @@ from llmlib.position_encoding import (
 )
 
 
-def slope_of_third_head() -> float:
-    """The third of sixteen heads."""
-    return alibi_slopes(16)[2].item()
-
-
 def distance_of_a_thousandth() -> float:
     """Where the fourth of eight heads has divided a key's weight by 1,000."""
     return math.log(1000) / alibi_slopes(8)[3].item()
@@ -111,18 +106,6 @@ EXERCISES: list[Exercise] = [
             Mistake(0, "RoPE turns queries and keys by their positions: distances change."),
             Mistake(2, "The mask shows each token another set: from layer 2 on order is seen."),
             Mistake(3, "The table's rows stay at their places when the tokens move."),
-        ],
-    ),
-    Number(
-        "position_encoding.third_slope",
-        level="easy",
-        hint="Start and ratio of the sequence are both 2<sup>−8/H</sup>.",
-        solution="2<sup>−8/16</sup> = 2<sup>−1/2</sup>; its cube is 2<sup>−3/2</sup> ≈ 0.354.",
-        answer=slope_of_third_head,
-        tolerance=0.002,
-        mistakes=[
-            Mistake(1 / 8, "That is the third of eight heads: the ratio depends on H."),
-            Mistake(0.5, "That is the second head: the first one already has a slope below 1."),
         ],
     ),
     Number(

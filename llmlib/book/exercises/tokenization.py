@@ -73,20 +73,6 @@ EXERCISES: list[Exercise] = [
             Mistake(2, "Those are the places in one word; count both, as often as they occur."),
         ],
     ),
-    Number(
-        "tokenization.count_bytes",
-        level="easy",
-        hint="One byte for ASCII, spaces included; two for ï; three for each kanji; four for 😊.",
-        solution="n a v e: 4, ï: 2, two spaces: 2, 日本: 6, 😊: 4. Together <strong>18</strong>.",
-        answer=lambda: len("naïve 日本 😊".encode()),
-        tolerance=0,
-        mistakes=[
-            Mistake(10, "That is the number of characters."),
-            Mistake(16, "The two spaces are bytes too."),
-            Mistake(17, "ï is not ASCII: it takes two bytes."),
-            Mistake(14, "Emoji take four bytes, and a kanji takes three."),
-        ],
-    ),
     Choice(
         "tokenization.no_token",
         level="easy",
@@ -173,23 +159,6 @@ def merge(symbols, pair):
                 "    return out\n",
                 "expected",
             ),
-        ],
-    ),
-    Number(
-        "tokenization.resize",
-        level="medium",
-        hint="Take two matrices of the old vocabulary away, add one of the new.",
-        solution=(
-            "Out: 2·32,000·2048 = 131.1 million. In: 128,256·2048 = 262.7 million. "
-            "1100 − 131.1 + 262.7 = <strong>1231.6 million</strong>."
-        ),
-        answer=lambda: (1_100_000_000 - 2 * 32_000 * 2048 + 128_256 * 2048) / 1e6,
-        tolerance=0.5,
-        mistakes=[
-            Mistake(1297.1, "The old model has two matrices, an embedding and a head."),
-            Mistake(1494.3, "A tied head shares the embedding: add one matrix, not two."),
-            Mistake(968.9, "That is the model without any vocabulary. Now add the new one."),
-            Mistake(1362.7, "Take the old vocabulary's two matrices away first."),
         ],
     ),
     Function(

@@ -4,9 +4,10 @@
 activations.tsv, which `stored` reads.
 """
 
+import copy
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,14 +113,34 @@ class Units:
         self, model: Decoder, tokenizer: AnyTokenizer, texts: Sequence[str], count: int = 6
     ) -> None:
         self.tokenizer, self.ids = tokenizer, [tokenizer.encode(text) for text in texts]
+        self.count = count
         read = [read_units(model, ids) for ids in self.ids]
         self.given = [given for given, _ in read]
         self.gates = torch.cat([gates for _, gates in read], dim=1)
+        self._rank()
+
+    def _rank(self) -> None:
+        """From what the units give: how high they rise, where, and how rarely."""
         peaks = torch.stack([one.abs().amax(1) for one in self.given])  # (texts, layers, units)
         self.scale = torch.cat(self.given, dim=1).square().mean(1).sqrt()
         self.largest = peaks.amax(0)
-        high, self.top = peaks.topk(count, dim=0)
+        high, self.top = peaks.topk(self.count, dim=0)
         self.selectivity = high.mean(0) / self.scale
+
+    def changed(
+        self, change: Callable[[Float[Tensor, "tokens units"]], Float[Tensor, "tokens units"]]
+    ) -> "Units":
+        """The same texts, as if each layer's units gave what `change` makes of them."""
+        other, lengths = copy.copy(self), [len(ids) for ids in self.ids]
+        layers = [change(layer) for layer in torch.cat(self.given, dim=1)]
+        other.given = list(torch.stack(layers).split(lengths, dim=1))
+        other._rank()
+        return other
+
+    def best(self, k: int) -> list[tuple[int, int]]:
+        """The k most selective units of each layer, as (layer, unit)."""
+        rows = self.selectivity.topk(k, dim=1).indices.tolist()
+        return [(layer, unit) for layer, row in enumerate(rows) for unit in row]
 
     def words(self, layer: int, unit: int) -> list[str]:
         """The token at which the unit rises highest, in each of its texts, highest first."""

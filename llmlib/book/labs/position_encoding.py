@@ -3,8 +3,9 @@
 Every variant is the book's decoder; only the way in which order gets in differs. Not here: the runs
 themselves, which `benchmarks/length_extrapolation.py` makes and stores in position_encoding.tsv.
 
-Then RoPE's pairs in a trained model: how large they are (`pair_sizes`), and what the model loses
-without some of them (`losses_without`).
+Then RoPE's pairs in a trained model: how large they are (`pair_sizes`), what the model loses
+without some of them (`losses_without`), and whether RoPE's bound says anything there
+(`decay_bounds`).
 """
 
 import csv
@@ -163,15 +164,8 @@ def _features(block: Block) -> Int[Tensor, "pairs 2"]:
     return features.view(2, -1).T if half else features.view(-1, 2)
 
 
-@torch.no_grad()
-def pair_sizes(
-    model: Decoder, ids: Int[Tensor, "1 seq"]
-) -> tuple[Float[Tensor, "layers heads pairs"], Float[Tensor, "layers heads pairs"]]:
-    """|q_i||k_i| of each pair, and |v_i|^2 of the same features of the values, which do not turn.
-
-    Sizes are means over the tokens, the first one left out: it is a sink, and unlike the others.
-    Both are empty where nothing turns.
-    """
+def _read_by(model: Decoder, ids: Int[Tensor, "1 seq"]) -> tuple[list[Block], list[Tensor]]:
+    """The blocks that turn pairs, and what the attention of each reads."""
     blocks, inputs = turned_blocks(model), []
     hooks = [
         block.mixer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
@@ -182,6 +176,53 @@ def pair_sizes(
     finally:
         for hook in hooks:
             hook.remove()
+    return blocks, inputs
+
+
+@torch.no_grad()
+def decay_bounds(
+    model: Decoder,
+    ids: Int[Tensor, "1 seq"],
+    distances: Int[Tensor, " n"],
+    samples: int = 200,
+) -> Float[Tensor, "layers heads samples"]:
+    """RoPE's bound on a score over |q||k|, the least over the distances; below 1 it says something.
+
+    For random pairs of a query and a key of the text; the first token, a sink, is left out.
+    Empty where nothing turns.
+    """
+    blocks, inputs = _read_by(model, ids)
+    draw = torch.Generator().manual_seed(0)
+    found = []
+    for block, x in zip(blocks, inputs, strict=True):
+        assert block.angles is not None
+        phases = distances.double()[:, None] * block.angles.frequencies.double()
+        sums = torch.polar(torch.ones_like(phases), phases).cumsum(-1).abs().sum(-1)
+        mixer: Any = block.mixer
+        q, k, _ = mixer.project(x)
+        q, k = (t[0, :, 1:].double() for t in (q, k))
+        k = k.repeat_interleave(len(q) // len(k), 0)
+        q, k = (
+            t[:, torch.randint(t.shape[1], (samples,), generator=draw)][..., _features(block)]
+            for t in (q, k)
+        )
+        h = torch.view_as_complex(q.contiguous()) * torch.view_as_complex(k.contiguous()).conj()
+        steps = torch.cat([h, torch.zeros_like(h[..., :1])], dim=-1).diff(dim=-1).abs().amax(-1)
+        lengths = q.flatten(-2).norm(dim=-1) * k.flatten(-2).norm(dim=-1)
+        found.append(steps * sums.min() / lengths)
+    return torch.stack(found) if found else torch.zeros(0, 1, 1)
+
+
+@torch.no_grad()
+def pair_sizes(
+    model: Decoder, ids: Int[Tensor, "1 seq"]
+) -> tuple[Float[Tensor, "layers heads pairs"], Float[Tensor, "layers heads pairs"]]:
+    """|q_i||k_i| of each pair, and |v_i|^2 of the same features of the values, which do not turn.
+
+    Sizes are means over the tokens, the first one left out: it is a sink, and unlike the others.
+    Both are empty where nothing turns.
+    """
+    blocks, inputs = _read_by(model, ids)
     found = []
     for block, x in zip(blocks, inputs, strict=True):
         mixer: Any = block.mixer

@@ -8,6 +8,7 @@ from llmlib.book.widgets.model_explorer import Column, ModelExplorer
 from llmlib.book.widgets.pictures import Bars, HeatMap, Lines, Panel, Series
 from llmlib.book.widgets.text import ByteExplorer, Ladder, TokenGrid, TokenSteps
 from llmlib.book.widgets.tile_stepper import TileStepper
+from llmlib.book.widgets.typing_tokenizer import TypingTokenizer, Vocabulary, first_merges
 
 __all__ = [
     "Bars",
@@ -29,4 +30,7 @@ __all__ = [
     "TileStepper",
     "TokenGrid",
     "TokenSteps",
+    "TypingTokenizer",
+    "Vocabulary",
+    "first_merges",
 ]

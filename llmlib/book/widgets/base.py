@@ -188,10 +188,14 @@ class Explorer(StaticWidget):
                 )
         names = [control.name for control in controls]
         stops = itertools.product(*(control.values for control in controls))
-        frames = [rounded(frame(**dict(zip(names, stop, strict=True)))) for stop in stops]
+        logs = [bool(panel.get("y_log")) for panel in spec.get("panels", [])]
+        frames = [_short(frame(**dict(zip(names, stop, strict=True))), logs) for stop in stops]
         if (count := count_numbers(frames)) > _NUMBERS_LIMIT:
             raise ValueError(f"{count:,} numbers in a widget, expected at most {_NUMBERS_LIMIT:,}")
         self.spec = rounded({**spec, "controls": [control.spec() for control in controls]})
+        for number, is_log in enumerate(logs):
+            if is_log:
+                self.spec["panels"][number] = rounded(spec["panels"][number], tidy=False)
         self.alt, self.frames = alt, frames
         self.at = [control.start for control in controls]
 
@@ -218,17 +222,28 @@ def stops_of(controls: Sequence[dict[str, Any]], at: Sequence[Any]) -> list[int]
     return [operator.index(stop) for stop in at]
 
 
-def rounded(value: Any) -> Any:
+def _short(frame: dict[str, Any], logs: Sequence[bool]) -> dict[str, Any]:
+    """A frame, rounded; on a logarithmic panel 1e-9 beside 1e9 is no rounding error."""
+    short = {key: rounded(item) for key, item in frame.items()}
+    for name in ("series", "marks"):
+        for number, is_log in enumerate(logs):
+            if is_log and name in frame:
+                short[name][number] = rounded(frame[name][number], tidy=False)
+    return short
+
+
+def rounded(value: Any, *, tidy: bool = True) -> Any:
     """Numbers to four significant digits, as any CPU reproduces them; NaN and Inf become gaps.
 
-    What is left of a row's largest number where two cancel, such as -1.7e-16 beside 6, becomes 0.
+    What is left of a row's largest number where two cancel, such as -1.7e-16 beside 6, becomes 0 in
+    a `tidy` row.
     """
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
+        return {key: rounded(item, tidy=tidy) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(item) for item in without_residue(value)]
+        return [rounded(item, tidy=tidy) for item in (without_residue(value) if tidy else value)]
     if isinstance(value, float):
         if not math.isfinite(value):
             return None

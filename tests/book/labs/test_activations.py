@@ -1,10 +1,12 @@
 """The activations chapter's experiments: blocks of equal size, stored runs, units that are read."""
 
+import math
 import statistics
 
 import pytest
 import torch
 
+from llmlib.activations import glu, relu, swish
 from llmlib.book.labs.activations import (
     BLOCKS,
     Run,
@@ -86,6 +88,21 @@ def test_a_unit_that_answers_to_one_letter_is_found():
     assert (units.selectivity >= 0).all()
 
 
+def test_the_rule_can_be_run_on_what_the_units_did_not_give():
+    units = Units(tiny(), Letters(), ["abx", "cxd", "efg"], count=1)
+
+    def lone_peak(given):
+        flat = torch.ones_like(given)
+        flat[4, 3] = 10.0  # unit 3 rises at the fifth letter alone
+        return flat
+
+    other = units.changed(lone_peak)
+    assert other.best(1) == [(0, 3), (1, 3)]
+    assert other.words(1, 3) == ["x"]
+    assert [len(one[0]) for one in other.given] == [3, 3, 3]
+    assert units.changed(lambda given: given).best(2) == units.best(2)
+
+
 def test_alike_counts_the_most_frequent_word():
     assert alike([" she", "She", " her", "she "]) == 3
     assert alike(["a", "b"]) == 1
@@ -105,3 +122,35 @@ def test_texts_are_six_on_each_of_eight_subjects(per_subject):
     texts = unit_texts()
     assert len(texts) == len(set(texts)) == 8 * per_subject
     assert statistics.mean(map(len, texts)) > 30
+
+
+# --- what the chapter says in words ---------------------------------------------------------------
+
+
+def slope_of_swish(x):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(swish(x).sum(), x)[0]
+
+
+def test_swish_turns_at_its_minimum_and_its_slope_vanishes_for_two_reasons():
+    assert slope_of_swish(torch.tensor([-1.2, -1.4, -10.0])).sign().tolist() == [1, -1, -1]
+    true = slope_of_swish(torch.tensor([-90.0, -21.0], dtype=torch.float64)).abs()
+    smallest = [torch.finfo(t).tiny * torch.finfo(t).eps for t in (torch.float32, torch.float16)]
+    assert true[0] > smallest[0]  # float32 could hold it, but e^90 overflows on the way
+    assert true[1] < smallest[1]
+    assert math.exp(90) > torch.finfo(torch.float32).max
+
+
+def test_a_free_gate_opens_and_closes_where_swish_cannot():
+    one = torch.ones(2, dtype=torch.float64)
+    free = glu(one * torch.tensor([-3.0, 3.0]), one)
+    assert free.tolist() == pytest.approx([1 / (1 + math.exp(3)), 1 / (1 + math.exp(-3))])
+
+
+def test_relu_units_draw_the_dip_of_swish():
+    knots = torch.linspace(-6, 6, 25, dtype=torch.float64)
+    grid = torch.linspace(-6, 6, 121, dtype=torch.float64)
+    rise = swish(knots).diff() / knots.diff()
+    bends = torch.cat([rise[:1], rise.diff()])
+    drawn = swish(knots)[0] + relu(grid[:, None] - knots[:-1]) @ bends
+    assert drawn.min().item() == pytest.approx(-0.2785, abs=0.01)

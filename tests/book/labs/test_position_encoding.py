@@ -9,6 +9,7 @@ from llmlib.book.labs.position_encoding import (
     ENCODINGS,
     LONGEST,
     Measurement,
+    decay_bounds,
     how_order_enters,
     losses_without,
     pair_sizes,
@@ -117,9 +118,36 @@ def test_the_size_of_a_pair_by_hand(layout):
     torch.testing.assert_close(values[0, :, 0], expected)
 
 
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+def test_the_bound_by_hand_and_no_score_above_it(layout):
+    model = Decoder(DecoderConfig(20, 24, 2, 4, 2, rope_layout=layout))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5 if parameter.ndim > 1 else 1)
+    bounds = decay_bounds(model, torch.tensor([[1, 7]]), torch.tensor([3]), samples=2)
+    assert bounds.shape == (2, 4, 2)  # one token counts: every sample is its query and its key
+    seen = torch.nn.functional.embedding(torch.tensor([[7]]), model.embedding.weight)
+    q, k, _ = model.blocks[0].mixer.project(model.blocks[0].norms["mixer_input"](seen))
+    q, k = q[0, :, 0].double(), k[0, :, 0].double().repeat_interleave(2, 0)
+    pairs = [(i, i + 3) if layout == "half" else (2 * i, 2 * i + 1) for i in range(3)]
+    theta = model.blocks[0].angles.frequencies.tolist()
+    for head in range(4):
+        a, b = ([complex(*t[head, list(p)].tolist()) for p in pairs] for t in (q, k))
+        h = [x * y.conjugate() for x, y in zip(a, b, strict=True)]
+        turns = [complex(math.cos(3 * t), math.sin(3 * t)) for t in theta]
+        step = max(abs(h[1] - h[0]), abs(h[2] - h[1]), abs(h[2]))
+        bound = step * sum(abs(sum(turns[: j + 1])) for j in range(3))
+        lengths = (q[head].norm() * k[head].norm()).item()
+        assert bounds[0, head].tolist() == pytest.approx([bound / lengths] * 2, rel=1e-5)
+        score = abs(sum(x * y for x, y in zip(h, turns, strict=True)).real)
+        assert score <= bound * (1 + 1e-9)
+
+
 def test_a_model_that_turns_nothing_has_no_pairs():
-    pairs, values = pair_sizes(small_decoder("alibi", 20), torch.tensor([[1, 2, 3]]))
+    model, ids = small_decoder("alibi", 20), torch.tensor([[1, 2, 3]])
+    pairs, values = pair_sizes(model, ids)
     assert pairs.numel() == values.numel() == 0
+    assert decay_bounds(model, ids, torch.tensor([3])).numel() == 0
 
 
 def test_pairs_are_taken_away_and_put_back():

@@ -56,7 +56,7 @@ CHAPTERS = {
     "flash_kernel": Chapter(
         "The kernel, line by line", "What does a GPU do with it?", ("flash_attention",)
     ),
-    "memory": Chapter("Memory", "Where do sixteen bytes a parameter go?", ("parameters",)),
+    "memory": Chapter("Memory", "Where do sixteen bytes per parameter go?", ("parameters",)),
     "parameters": Chapter("Parameters", "Where do 175 billion numbers sit?", ("forward_pass",)),
     "flops": Chapter("FLOPs", "What does a token cost?", ("parameters",)),
     "model_cards": Chapter("Model cards", "What do real models choose?", ("parameters",)),
