@@ -197,7 +197,7 @@ def flattened(model: Decoder, found: list[Directions], rank: int) -> Iterator[No
 class Run(NamedTuple):
     """The loss of one text under one setting."""
 
-    experiment: str  # "evict 64", "evict 32", "rank"
+    experiment: str  # "evict 64", "evict 32", "rank", "rank, more text"
     setting: str  # a policy, or the number of directions
     text: str  # a key of BEGINNINGS
     seed: int
@@ -255,8 +255,28 @@ def ranks(model: Decoder, tokenizer: AnyTokenizer) -> Iterator[Run]:
             yield Run("rank", "all" if rank is None else str(rank), name, 0, float(loss))
 
 
+@torch.no_grad()
+def ranks_of_more_text(model: Decoder, tokenizer: AnyTokenizer, pieces: int = 10) -> Iterator[Run]:
+    """The same test, where what follows it in the book is fitted, too: 13 times as many tokens."""
+    for name in BEGINNINGS:
+        ids = torch.tensor([passage(tokenizer, name, 320 * (pieces + 1))])
+        start, test = ids[:, :1], ids[:, :321]
+        later = ids[:, 321:].split(319, 1)[:pieces]
+        layers = [recorded(model, test[:, :256])]
+        layers += [recorded(model, torch.cat([start, piece], 1)) for piece in later]
+        found = [
+            directions(*(torch.cat([one[1:] for one in both]) for both in zip(*layer, strict=True)))
+            for layer in zip(*layers, strict=True)
+        ]
+        for rank in RANKS:
+            with flattened(model, found, rank):
+                logits = model(test[:, :-1])[0, 256:]
+            loss = float(F.cross_entropy(logits, test[0, 257:]))
+            yield Run("rank, more text", str(rank), name, 0, loss)
+
+
 if __name__ == "__main__":
     from llmlib.pretrained import smollm2
 
     parts = smollm2()
-    save(itertools.chain(ranks(*parts), evictions(*parts)))
+    save(itertools.chain(ranks(*parts), ranks_of_more_text(*parts), evictions(*parts)))
