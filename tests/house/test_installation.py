@@ -19,7 +19,7 @@ CHECK = runpy.run_path(str(ROOT / "tools" / "check_python.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # The name that is imported, where it is not that of the package.
-NAMED_OTHERWISE = {"IPython": "ipython"}
+NAMED_OTHERWISE = {"IPython": "ipython", "fontTools": "fonttools", "yaml": "pyyaml"}
 
 
 def pins(*files: str) -> dict[str, Requirement]:

@@ -68,8 +68,8 @@ def check_first_look(chapter: str, notebook: Notebook) -> list[str]:
     assert count(notebook, ".jp-OutputArea .lm-plot svg") == plots
     claims = stored(chapter, 'class="lm-claim lm-holds"')
     assert count(notebook, ".jp-OutputArea .lm-claim") == claims > 0
-    border = "getComputedStyle(document.querySelector('.lm-claim')).borderLeftWidth"
-    assert notebook.page.evaluate(border) == "3px", "claims have their style before a cell is run"
+    display = "getComputedStyle(document.querySelector('.lm-claim')).display"
+    assert notebook.page.evaluate(display) == "grid", "claims have their style before a cell is run"
     texts = notebook.page.evaluate(FALLBACK)
     assert len(texts) == stored(chapter, '<div class="lm-widget"') > 0
     assert all("Run this cell" in text for text in texts)

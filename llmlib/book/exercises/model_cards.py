@@ -33,10 +33,10 @@ _CASES = {
 def _total(
     V: int, d: int, n_layers: int, ratio: Real, kv_share: Real, head_share: Real,
     gated: bool, tied: bool,
-) -> float:  # fmt: skip
+) -> Real:  # fmt: skip
     """The estimate with heads that together are head_share · d wide."""
     narrow = from_five_numbers(V, d, n_layers, ratio, kv_share, gated=gated, tied=tied)
-    more: float = narrow + n_layers * d**2 * (2 + 2 * kv_share) * (head_share - 1)
+    more: Real = narrow + n_layers * d**2 * (2 + 2 * kv_share) * (head_share - 1)
     return more
 
 

@@ -21,6 +21,8 @@ from llmlib.book.labs.activations import (
 )
 from llmlib.decoder import Decoder, DecoderConfig
 
+pytestmark = pytest.mark.unchecked  # small stand-ins take the places of model and tokenizer
+
 
 def test_blocks_have_one_size_but_for_the_wide_one():
     sizes = {

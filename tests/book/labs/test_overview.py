@@ -20,6 +20,8 @@ from llmlib.book.labs.overview import (
 from llmlib.model_cards import CARDS
 from tests.folding import for_each
 
+pytestmark = pytest.mark.unchecked  # small stand-ins take the places of model and tokenizer
+
 ROWS = read_timeline()
 CARD_OF = {
     "GPT-1": "GPT-1",
