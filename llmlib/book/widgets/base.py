@@ -192,10 +192,11 @@ class Explorer(StaticWidget):
         frames = [_short(frame(**dict(zip(names, stop, strict=True))), logs) for stop in stops]
         if (count := count_numbers(frames)) > _NUMBERS_LIMIT:
             raise ValueError(f"{count:,} numbers in a widget, expected at most {_NUMBERS_LIMIT:,}")
-        self.spec = rounded({**spec, "controls": [control.spec() for control in controls]})
+        short = rounded({**spec, "controls": [control.spec() for control in controls]})
         for number, is_log in enumerate(logs):
             if is_log:
-                self.spec["panels"][number] = rounded(spec["panels"][number], tidy=False)
+                short["panels"][number] = rounded(spec["panels"][number], tidy=False)
+        self.spec = short  # set at once: a live view hears of no change inside
         self.alt, self.frames = alt, frames
         self.at = [control.start for control in controls]
 
