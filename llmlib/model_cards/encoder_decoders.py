@@ -28,7 +28,7 @@ def bart(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
     """
     encoder = classic_block(dim, n_heads, activation="gelu", norms="post")
     decoder = dataclasses.replace(encoder, cross=classic_attention(dim, n_heads))
-    rows = arch.Learned(1026)
+    rows = arch.Learned(1026, first=2)
     return arch.ModelConfig(
         dim, 50_265, 1024,
         all_alike(n_layers, decoder, positions=rows, first_norm=arch.LAYER),

@@ -25,7 +25,10 @@ FLOORS = {
         *("sparse_attention", "flash_attention", "kv_cache", "quantization", "sampling"),
         *("training",),
     },
-    "models": {"positions", "blocks", "stack", "decoder", "pretrained"},
+    "models": {
+        *("positions", "blocks", "ends", "stack", "decoder", "encoder", "encoder_decoder"),
+        "pretrained",
+    },
     "book": {"book"},
 }
 # Who may read the description of a model: what counts, names, builds and loads one.
@@ -55,7 +58,11 @@ CONTRACT = {
     "llmlib.sampling": ["greedy", "Sampler"],
     "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],
     "llmlib.decoder": ["DecoderConfig", "Decoder", "generate"],
-    "llmlib.pretrained": ["load", "load_tokenizer", "load_gguf", "open_model", "smollm2"],
+    "llmlib.encoder": ["Encoder"],
+    "llmlib.encoder_decoder": ["EncoderDecoder", "generate"],
+    "llmlib.pretrained": [
+        *("load", "load_tokenizer", "load_gguf", "open_model", "smollm2", "minilm"),
+    ],
     "llmlib.training": ["train"],
     "llmlib.model_cards": ["CARDS", "card"],
     "llmlib.accounting": ["parameters", "forward_flops", "kv_cache_bytes", "training_bytes"],
