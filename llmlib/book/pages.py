@@ -37,7 +37,7 @@ CITATION = re.compile(
     r'(<a class="reference internal" href="[^"]*references\.html#[^>]*>)(.*?)</a>', re.S
 )
 
-CARD = re.compile(r'(<a class="lm-card" href="\w+)\.ipynb(?=")')
+CARD = re.compile(r'(<a class="lm-(?:card|box)" href="\w+)\.ipynb(?=")')
 
 # What readers search for, and the words of the book that mean it.
 SYNONYMS = {

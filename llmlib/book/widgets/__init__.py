@@ -7,6 +7,7 @@ from llmlib.book.widgets.masks import MaskGrid, TileMap
 from llmlib.book.widgets.model_explorer import Column, ModelExplorer
 from llmlib.book.widgets.pictures import Bars, HeatMap, Lines, Panel, Series
 from llmlib.book.widgets.text import ByteExplorer, Ladder, TokenGrid, TokenSteps
+from llmlib.book.widgets.three_masks import ThreeMasks
 from llmlib.book.widgets.tile_stepper import TileStepper
 from llmlib.book.widgets.typing_tokenizer import TypingTokenizer, Vocabulary, first_merges
 
@@ -26,6 +27,7 @@ __all__ = [
     "Panel",
     "Series",
     "Slider",
+    "ThreeMasks",
     "TileMap",
     "TileStepper",
     "TokenGrid",

@@ -1,0 +1,1 @@
+"""What the chapter on the three families shows and measures."""
