@@ -8,8 +8,8 @@ from IPython.display import HTML, display
 import llmlib.architecture as arch
 from llmlib.book.labs.model_cards.words import choices
 
-WIDTH, BOX, HEIGHT, GAP = 500, 176, 32, 20
-CENTERS = (128, 372)
+WIDTH, BOX, HEIGHT, GAP = 520, 176, 32, 20
+CENTERS = (122, 398)
 BLUE, ORANGE, GREEN, PURPLE, GREY = 1, 2, 3, 4, 6
 """Series of the book's colors: attention, feed-forward, norms, positions, ends."""
 
@@ -40,7 +40,7 @@ def drawn(config: arch.ModelConfig, name: str) -> str:
         raise ValueError(f"family is {config.family!r}, expected 'encoder-decoder'")
     columns = [_column(config, config.source), _column(config, config.stack)]
     levels = max(len(before) + len(block) + len(after) for before, block, after in columns)
-    height = levels * (HEIGHT + GAP) + 3 * GAP + 16
+    height = levels * (HEIGHT + GAP) + 5 * GAP + 16
     shapes, last = [], []
     stacks = (config.source, config.stack)
     for center, parts, stack in zip(CENTERS, columns, stacks, strict=True):
@@ -110,21 +110,22 @@ def _shapes(
     boxes = [box for part in parts for box in part]
     side = -1 if center < WIDTH / 2 else 1
     y, crossing = height - 2 * GAP - HEIGHT, 0
-    bottom, branch, drawn_boxes, lines = y + HEIGHT + GAP, 0, [], []
+    bottom, drawn_boxes, lines = y + HEIGHT + GAP, [], []
+    pre = parts[1][0].color == GREEN
     frame = [0, 0]
     for number, box in enumerate(boxes):
         if number == len(parts[0]):
             y -= GAP
-            frame[0] = branch = y + HEIGHT + GAP // 2
+            frame[0] = y + HEIGHT + GAP // 2
         if number == len(parts[0]) + len(parts[1]):
             frame[1] = y + HEIGHT - GAP // 2 + 4
             y -= GAP
         drawn_boxes.append(_box(box, center, y))
         if box.crossed:
             crossing = y + HEIGHT // 2
-        if box.adds:
-            lines.append(_detour(center, side, branch, y - GAP // 2))
-            branch = y - GAP // 2
+        if box.adds:  # from below its norm, where that comes first, to above it
+            below = HEIGHT + GAP if boxes[number - 1].color == GREEN and pre else 0
+            lines.append(_detour(center, side, y + HEIGHT + GAP // 2 + below, y - GAP // 2))
         y -= HEIGHT + GAP
     top = y + HEIGHT
     if not parts[2]:
@@ -139,7 +140,7 @@ def _shapes(
     words = [
         _text(center, height - 8, ends[0]),
         _text(center, top - 8, ends[1]),
-        _text(center - side * (BOX // 2 + 20), frame[1] - 7, f"{times} ×"),
+        _text(center + side * (BOX // 2 + 10), frame[1] - 7, f"{times} ×"),
     ]
     return [stem, around, *lines, *drawn_boxes, *words], crossing, top
 
@@ -180,6 +181,6 @@ def _across(top: int, crossing: int) -> str:
         f'<path d="M{left} {top}H{middle}V{crossing}H{right - 8}" fill="none" '
         f'stroke="var(--series-1)" stroke-width="2.6"/>'
         f'<path d="M{right - 9} {crossing - 5}l9 5l-9 5z" fill="var(--series-1)"/>'
-        f'<a class="lm-box" href="kv_cache.ipynb"><text x="{middle - 6}" y="{crossing + 26}" '
+        f'<a class="lm-box" href="kv_cache.ipynb"><text x="{middle}" y="{crossing + 24}" '
         f'text-anchor="middle" text-decoration="underline">K, V</text></a>'
     )
