@@ -152,7 +152,7 @@ def _box(box: Box, center: int, y: int) -> str:
         f'fill="var(--pst-color-background, var(--jp-layout-color0, #fff))" '
         f'stroke="var(--series-{box.color})" stroke-width="1.8"/>'
         f'<a class="lm-box" href="{box.chapter}.ipynb">'
-        f'{_text(center, y + 21, box.text, " text-decoration=&quot;underline&quot;")}</a>'
+        f"{_text(center, y + 21, box.text, ' text-decoration=&quot;underline&quot;')}</a>"
     ).replace("&quot;", '"')
 
 

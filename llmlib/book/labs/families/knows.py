@@ -40,7 +40,7 @@ def tiny(family: str) -> Decoder | Encoder | EncoderDecoder:
     for parameter in model.parameters():
         if parameter.ndim == 2:  # large enough that no influence is lost in rounding
             torch.nn.init.normal_(parameter, std=0.3)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 @torch.no_grad()

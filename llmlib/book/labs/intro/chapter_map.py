@@ -31,6 +31,9 @@ CHAPTERS = {
     "decoding": Chapter(
         "Decoding", "Which token, when the model only gives odds?", ("forward_pass",)
     ),
+    "families": Chapter(
+        "Three families", "Why do three masks make three kinds of model?", ("forward_pass",)
+    ),
     "tokenization": Chapter("Tokenization", "Why does a model see pieces and not letters?"),
     "normalization": Chapter(
         "Normalization", "Why do deep networks need it, and where did the mean go?",

@@ -83,6 +83,17 @@ def decoding(axes: Axes) -> None:
     _bars(axes, chances.tolist(), [ORANGE] * kept + [GREY] * (len(chances) - kept))
 
 
+def families(axes: Axes) -> None:
+    ones = torch.ones(6, 6)
+    pair = ones.tril()
+    pair[:, :3] = 1
+    for number, (mask, color) in enumerate(((ones.tril(), BLUE), (ones, ORANGE), (pair, GREEN))):
+        for row, column in mask.nonzero().tolist():
+            _box(axes, (7.5 * number + column, 5 - row), (0.88, 0.88), color, 0.8)
+    axes.set(xlim=(0, 21), ylim=(0, 6))
+    axes.set_aspect("equal")
+
+
 def tokenization(axes: Axes) -> None:
     widths = [[1] * 10, [2, 1, 1, 2, 2, 1, 1], [3, 1, 4, 2], [4, 6]]
     for row, pieces in enumerate(widths):
@@ -192,6 +203,7 @@ THUMBNAILS: dict[str, Callable[[Axes], None]] = {
     "overview": overview,
     "forward_pass": forward_pass,
     "decoding": decoding,
+    "families": families,
     "tokenization": tokenization,
     "normalization": normalization,
     "activations": activations,
