@@ -24,7 +24,7 @@ def test_the_forms_by_hand():
         "weekday": "Saturday, 21 Mar 1998",
         "words": "the 21st of March, 1998",
     }
-    assert [d._ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 30)] == [
+    assert [d.ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 30)] == [
         *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "23rd", "30th")
     ]
 
@@ -58,7 +58,7 @@ def test_padding_changes_nothing_and_the_target_is_read_causally(config):
 
 def test_padding_moves_to_the_left():
     read = d.sources(["3 May 2001"])
-    moved = d._shifted(read)
+    moved = d.shifted(read)
     assert moved[0, :17].tolist() == [d.PADDING] * 17
     assert d.text(moved[0, 17:]) == "3 May 2001"
 

@@ -91,5 +91,5 @@ def test_reports_by_hand():
     found = u.report(model, u.OTHERS[:3], u.homes())
     assert found.follows == 0  # it has never seen an answer
     assert 0 <= found.short <= 1
-    assert u._place(["in", "rome", "."]) == "rome"
-    assert u._place(["in", "the", "."]) is None
+    assert u.place_said(["in", "rome", "."]) == "rome"
+    assert u.place_said(["in", "the", "."]) is None

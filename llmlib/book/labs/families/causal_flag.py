@@ -16,7 +16,10 @@ from llmlib.tokenization import AnyTokenizer
 
 
 def without_mask(model: Decoder) -> Encoder:
-    """The decoder's description with the causal flag off, around the decoder's own weights."""
+    """The decoder's description with the causal flag off, around the decoder's own weights.
+
+    Source: behnamghader2024llm2vec, where it is the first of three steps
+    """
     made = Encoder(arch.changed(model.config, arch.Stack, causal=False))
     made.load_state_dict(model.state_dict(), assign=True)
     return made.eval()

@@ -154,7 +154,7 @@ def dpo_loss(
     Args:
         chosen, rejected: log-probabilities of whole answers under the model that is tuned.
         first_chosen, first_rejected: the same under the model before, which stays as it is.
-        beta: how dear it is to leave the first model.
+        beta: how expensive it is to leave the first model.
 
     Source: rafailov2023dpo
     """
@@ -205,7 +205,7 @@ def report(model: Decoder, people: Sequence[str], where: dict[str, str]) -> Repo
     known = [WORDS[int(p.argmax())] == where.get(name)
              for p, name in zip(states, people, strict=True)]  # fmt: skip
     said = [continuation(model, question(person)) for person in people]
-    places = [_place(words) for words in said]
+    places = [place_said(words) for words in said]
     right = [p is not None and p == where.get(name) for p, name in zip(places, people, strict=True)]
     first = [_next(model, question(person)) for person in people]
     short = [(p[IDS["in"]] / (p[IDS["in"]] + p[IDS["lives"]])).item() for p in first]
@@ -229,7 +229,7 @@ def continuation(model: Decoder, words: Sequence[str], n: int = 6) -> list[str]:
     return said
 
 
-def _place(said: list[str]) -> str | None:
+def place_said(said: list[str]) -> str | None:
     """The place of an answer in one of the two forms."""
     for place in PLACES:
         if said in answers(place):
