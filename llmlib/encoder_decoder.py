@@ -17,11 +17,12 @@ from torch import Tensor, nn
 import llmlib.architecture as arch
 from llmlib import decoder
 from llmlib.attention import AttentionEngine, check_attention_engine
-from llmlib.blocks import Hidden, Source
+from llmlib.blocks import Hidden
 from llmlib.decoder.requests import check_pass, prompt_tensor
 from llmlib.ends import embedded, initialize, make_embedding, make_output, token_scores
 from llmlib.kv_cache import KVCache, Reader
 from llmlib.positions import Positions
+from llmlib.source import Source
 from llmlib.stack import BlockStack
 
 TokenIds = Int[Tensor, "batch seq"]
