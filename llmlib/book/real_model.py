@@ -27,10 +27,16 @@ def real_model(
     """The model and its tokenizer: SmolLM2's, or the reader's.
 
     Raises:
-        FileNotFoundError, ValueError: as `smollm2` and `open_model`.
+        FileNotFoundError, ValueError: as `smollm2` and `open_model`; a model that is no decoder.
     """
     path = readers_path()
-    return smollm2(dtype) if path is None else open_model(path, dtype)
+    if path is None:
+        return smollm2(dtype)
+    model, tokenizer = open_model(path, dtype)
+    if not isinstance(model, Decoder):
+        raise ValueError(f"{path} holds a {type(model).__name__}, expected a decoder: the chapters "
+                         "let the model continue texts")  # fmt: skip
+    return model, tokenizer
 
 
 def readers_path() -> Path | None:
