@@ -75,7 +75,9 @@ def expected_counts(
         uses = list(_uses(word, scores, longest))
         forward = [0.0] + [-math.inf] * len(word)
         for begin, end, _, score in uses:
-            forward[end] = _add(forward[end], forward[begin] + score)
+            a, b = forward[end], forward[begin] + score
+            if b > -math.inf:  # log(exp(a) + exp(b)), and no number underflows
+                forward[end] = max(a, b) + math.log1p(math.exp(-abs(a - b)))
         whole = forward[-1]
         if whole == -math.inf:
             raise ValueError(
@@ -84,9 +86,10 @@ def expected_counts(
         likelihood += count * whole
         backward = [-math.inf] * len(word) + [0.0]
         for begin, end, token, score in reversed(uses):
-            backward[begin] = _add(backward[begin], score + backward[end])
-            share = forward[begin] + score + backward[end] - whole
-            expected[token] += count * math.exp(share)
+            a, b = backward[begin], score + backward[end]
+            if b > -math.inf:
+                backward[begin] = max(a, b) + math.log1p(math.exp(-abs(a - b)))
+            expected[token] += count * math.exp(forward[begin] + b - whole)
     return dict(expected), likelihood
 
 
@@ -99,13 +102,6 @@ def _uses(
             token = word[begin:end]
             if (score := scores.get(token)) is not None:
                 yield begin, end, token, score
-
-
-def _add(a: float, b: float) -> float:
-    """The logarithm of the sum of two numbers whose logarithms these are."""
-    if a < b:
-        a, b = b, a
-    return a if b == -math.inf else a + math.log1p(math.exp(b - a))
 
 
 def to_scores(counts: Mapping[str, int | float]) -> Scores:

@@ -76,17 +76,17 @@ def test_minilms_vocabulary_gives_a_megabyte_the_same_ids(mixed):
     "options", [{"min_count": 2}, {"score": "gain"}, {"normalization": None, "score": "count"}]
 )
 def test_what_wordpiece_learned_means_the_same_to_the_package(mixed, tmp_path, options):
-    text = kjv_text()[:150_000] + names()[:20_000] + ACCENTS
-    mine = WordPieceTokenizer.train(text, 4000, special_tokens=["<done>"], **options)
+    text = kjv_text()[:60_000] + names()[:15_000] + ACCENTS
+    mine = WordPieceTokenizer.train(text, 2500, special_tokens=["<done>"], **options)
     mine.save(tmp_path)
     reference = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert reference.get_vocab_size() == mine.vocab_size
-    assert differing(mine, reference, mixed) == 0
+    assert differing(mine, reference, mixed[::4]) == 0
 
 
 def test_what_unigram_learned_means_the_same_to_the_package(mixed, tmp_path):
-    text = kjv_text()[:100_000] + names()[:20_000] + ACCENTS
-    mine = UnigramTokenizer.train(text, 2500, special_tokens=["<done>"])
+    text = kjv_text()[:40_000] + names()[:10_000] + ACCENTS
+    mine = UnigramTokenizer.train(text, 1500, special_tokens=["<done>"])
     mine.save(tmp_path)
     reference = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert differing(mine, reference, [*mixed, *cut(random_unicode(5000))]) == 0
@@ -139,16 +139,14 @@ def bits_per_byte(text, scores):
     return expected_counts(words, scores, longest)[1] / unit, best / unit
 
 
-@for_each(
-    "kind,vocab_size", [("kjv", 400), ("kjv", 1000), ("code", 400), ("code", 1000), ("names", 1700)]
-)
+@for_each("kind,vocab_size", [("kjv", 800), ("code", 400), ("names", 1300)])
 def test_what_unigram_learned_is_as_likely_as_what_the_package_learns(kind, vocab_size):
     """At least within 1%, on the text that was learned from.
 
-    Here it is likelier by 3% to 10%; on 300 kB of code, of which it learned 1,000 tokens, it was
-    behind by 0.6%.
+    Here it is likelier, by 2% (code) to 14% (Bible); of 300 kB of code it learned 1,000 tokens that
+    were behind by 0.6%.
     """
-    texts = {"kjv": kjv_text()[:100_000], "code": python_code(50_000), "names": names()[:30_000]}
+    texts = {"kjv": kjv_text()[:40_000], "code": python_code(30_000), "names": names()[:20_000]}
     mine = UnigramTokenizer.train(texts[kind], vocab_size)
     scores = dict(zip(mine.tokens[1:], mine.scores[1:], strict=True))
     theirs = package_unigram(texts[kind], vocab_size)
