@@ -22,7 +22,7 @@ SEEDS = 10  # tokens to start from, for each that stays
 KEPT = 0.75  # of the tokens, in one round of taking away
 ROUNDS = 2  # of E and M between two times of taking away
 LEAST = 0.5  # a token is counted so often at least: no character gets the probability 0
-DIGITS = 9  # of a loss: CPUs differ in the last bits of a logarithm
+DIGITS = 9  # of a loss and a score: CPUs differ in the last bits of a logarithm
 
 Scores = dict[str, float]
 
@@ -163,7 +163,8 @@ def learn_unigram(
             expected, _ = expected_counts(words, scores, longest)
             scores = to_scores({token: expected.get(token, 0.0) for token in scores})
         if len(scores) <= n_tokens:
-            return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))
+            rounded = ((token, round(score, DIGITS)) for token, score in scores.items())
+            return dict(sorted(rounded, key=lambda pair: (-pair[1], pair[0])))
         n_kept = max(n_tokens, int(KEPT * len(scores))) - n_characters
         worth = losses(scores, expected)
         kept = set(heapq.nsmallest(n_kept, worth, key=lambda token: (-worth[token], token)))
