@@ -53,7 +53,9 @@ CONTRACT = {
     "llmlib.flash_attention": ["flash_attention", "flash_attention_packed"],
     "llmlib.kv_cache": ["KVCache", "RollingKVCache", "LatentKVCache", "QuantizedKVCache"],
     "llmlib.sampling": ["greedy", "Sampler"],
-    "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],
+    "llmlib.tokenization": [
+        *("BPETokenizer", "ByteLevelBPETokenizer", "WordPieceTokenizer", "UnigramTokenizer"),
+    ],
     "llmlib.decoder": ["DecoderConfig", "Decoder", "generate"],
     "llmlib.pretrained": ["load", "load_tokenizer", "load_gguf", "open_model", "smollm2"],
     "llmlib.training": ["train"],
