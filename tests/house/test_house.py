@@ -65,7 +65,9 @@ CONTRACT = {
     "llmlib.flash_attention": ["flash_attention", "flash_attention_packed"],
     "llmlib.kv_cache": ["KVCache", "RollingKVCache", "LatentKVCache", "QuantizedKVCache"],
     "llmlib.sampling": ["greedy", "Sampler"],
-    "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],
+    "llmlib.tokenization": [
+        *("BPETokenizer", "ByteLevelBPETokenizer", "WordPieceTokenizer", "UnigramTokenizer"),
+    ],
     "llmlib.decoder": ["DecoderConfig", "Decoder", "generate"],
     "llmlib.encoder": ["Encoder"],
     "llmlib.encoder_decoder": ["EncoderDecoder", "generate"],
