@@ -80,7 +80,9 @@ def test_a_link_a_reload_and_back_find_the_place(
 LIKE_FIREFOX = """{
   history.scrollRestoration = "manual";
   const isVisible = Element.prototype.checkVisibility;
-  Element.prototype.checkVisibility = function () { return isVisible.call(this.closest("svg") ?? this); };
+  Element.prototype.checkVisibility = function () {
+    return isVisible.call(this.closest("svg") ?? this);
+  };
 }"""
 CLIPPED = "document.querySelector('.lm-figure svg:has(clipPath)')"
 
