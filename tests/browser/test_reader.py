@@ -133,6 +133,35 @@ def test_a_verdict_goes_with_the_answer_it_judged(
     assert not verdict.inner_text()
 
 
+def test_a_cell_is_read_without_hovering(page: Page, scheme: str, bases: dict[str, str]) -> None:
+    opened(page, f"{bases[scheme]}chapters/overview.html")
+    figure = page.locator(".lm-explorer:has(.lm-scroll > svg)").first
+    said, box = figure.locator(".lm-reading"), figure.locator(".lm-scroll:has(> svg)")
+    cells = box.locator("rect:has(title)")
+    values = [text.split()[-1] for text in cells.locator("title").all_text_contents()]
+    across = cells.evaluate_all("cells => new Set(cells.map(cell => cell.getAttribute('x'))).size")
+    assert said.inner_text() == ""
+    box.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        box.press(key)  # the first one comes to the first cell
+    assert said.inner_text().split()[-1] == values[across + 1]
+    assert page.evaluate("document.activeElement.className") == "lm-scroll"
+    cells.nth(across - 1).click(force=True)  # on its word
+    first = said.inner_text()
+    assert first.split()[-1] == values[across - 1]
+    figure.locator("input[type=range]").first.press("ArrowRight")
+    assert said.inner_text().split(":")[0] == first.split(":")[0], "the same cell of the next frame"
+
+
+def test_letters_of_a_wide_grid_stay_large(page: Page, scheme: str, bases: dict[str, str]) -> None:
+    opened(page, f"{bases[scheme]}chapters/model_cards.html")
+    shown = page.locator(".lm-scroll > svg").evaluate_all(
+        "all => all.map(svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"
+    )
+    assert min(shown) > 0.89
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
 def test_a_figure_s_setting_has_an_address(page: Page, scheme: str, bases: dict[str, str]) -> None:
     address = f"{bases[scheme]}chapters/normalization.html"
     opened(page, address)
