@@ -63,6 +63,17 @@ def test_phone_does_not_scroll_sideways(visit: Any, chapter: str) -> None:
     assert checks.too_wide(visit("file", chapter).page) == []
 
 
+def test_phone_with_letters_twice_as_large_does_not_scroll_sideways(
+    visit: Any, chapter: str
+) -> None:
+    page = visit("file", chapter).page
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    try:
+        assert checks.too_wide(page) == []
+    finally:
+        page.evaluate("document.documentElement.style.fontSize = ''")
+
+
 def test_nothing_moves_for_who_prefers_it_so(visit: Any, chapter: str) -> None:
     assert checks.movement(visit("file", chapter).page) == []
 
