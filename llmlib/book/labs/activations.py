@@ -17,12 +17,12 @@ from torch import Tensor
 
 from llmlib.activations import matched_ffn_dim
 from llmlib.book.labs.normalization import toy_decoder
+from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.tokenization import AnyTokenizer
 
 FILE = Path(__file__).with_suffix(".tsv")
 TEXTS = Path(__file__).with_name("unit_texts.tsv")
-START = 0  # SmolLM2's token between texts
 DIM = 48
 _MATCHED = {"gated": True, "ffn_dim": matched_ffn_dim(4 * DIM)}
 BLOCKS: dict[str, dict[str, Any]] = {
@@ -81,21 +81,22 @@ def unit_texts() -> list[str]:
 
 @torch.no_grad()
 def read_units(
-    model: Decoder, token_ids: Sequence[int]
+    model: Decoder, start: Sequence[int], token_ids: Sequence[int]
 ) -> tuple[Float[Tensor, "layers seq units"], Float[Tensor, "layers seq units"]]:
     """What each unit gives (what `down` reads), and its gate before Swish, without the start token.
 
     The start token is put in front, and left out of the result: what it does is another story.
     """
+    n = len(start)
     given: list[Tensor] = []
     gates: list[Tensor] = []
     hooks = []
     for block in model.blocks:
         part: Any = block.feed_forward
-        hooks.append(part.down.register_forward_pre_hook(lambda _, x: given.append(x[0][0, 1:])))
-        hooks.append(part.gate.register_forward_hook(lambda _, __, y: gates.append(y[0, 1:])))
+        hooks.append(part.down.register_forward_pre_hook(lambda _, x: given.append(x[0][0, n:])))
+        hooks.append(part.gate.register_forward_hook(lambda _, __, y: gates.append(y[0, n:])))
     try:
-        model(torch.tensor([[START, *token_ids]]))
+        model(torch.tensor([[*start, *token_ids]]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -114,7 +115,8 @@ class Units:
     ) -> None:
         self.tokenizer, self.ids = tokenizer, [tokenizer.encode(text) for text in texts]
         self.count = count
-        read = [read_units(model, ids) for ids in self.ids]
+        start = start_of(tokenizer)
+        read = [read_units(model, start, ids) for ids in self.ids]
         self.given = [given for given, _ in read]
         self.gates = torch.cat([gates for _, gates in read], dim=1)
         self._rank()

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.tokenization import AnyTokenizer
 
 _HERE = Path(__file__).parent
-START = 0
-"""<|endoftext|>, which parts the texts of SmolLM2 in training: every text begins after it."""
 
 # --- examples in the prompt -------------------------------------------------------------------
 
@@ -97,13 +96,14 @@ def _answered(
     """P(right answer), by its first token, and whether it is the first guess."""
     texts = []
     for _, shown, (question, _) in prompts:
-        ids = [START]
+        ids = start_of(tokenizer)
         for n, (a, b) in enumerate(shown):
             ids += tokenizer.encode(("\n" if n else "") + f"{a} ->") + tokenizer.encode(f" {b}")
         texts.append(ids + tokenizer.encode(("\n" if shown else "") + f"{question} ->"))
     answers = [tokenizer.encode(f" {answer}")[0] for _, _, (_, answer) in prompts]
     width = max(map(len, texts))
-    logits = model(torch.tensor([text + [START] * (width - len(text)) for text in texts]))
+    # What fills a row up comes after what is read.
+    logits = model(torch.tensor([text + [0] * (width - len(text)) for text in texts]))
     last = torch.stack([row[len(text) - 1] for row, text in zip(logits, texts, strict=True)])
     p = last.double().softmax(-1)
     return [(float(q[i]), float(q.argmax() == i)) for q, i in zip(p, answers, strict=True)]
@@ -122,7 +122,7 @@ class Answer(NamedTuple):
 
 def sums(model: Decoder, tokenizer: AnyTokenizer, seed: int, n: int = 12) -> list[Answer]:
     """Sums of two-digit numbers, each with those before it as examples."""
-    draw, ids, spots = random.Random(seed), [START], []
+    draw, ids, spots = random.Random(seed), start_of(tokenizer), []
     for _ in range(n):
         a, b = draw.randrange(10, 100), draw.randrange(10, 100)
         ids += tokenizer.encode(f"{a} + {b} = ")
