@@ -17,6 +17,7 @@ from torch import Tensor
 
 from llmlib.activations import matched_ffn_dim
 from llmlib.book.labs.normalization import toy_decoder
+from llmlib.book.labs.tables import read_rows, write_rows
 from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.tokenization import AnyTokenizer
@@ -56,17 +57,12 @@ def block_decoder(block: str, vocab_size: int, n_layers: int, seed: int) -> Deco
 
 def save(runs: Iterable[Run], path: Path = FILE) -> None:
     """Write the runs as a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(Run._fields)
-        writer.writerows([*run[:-1], f"{run.loss:.4f}"] for run in runs)
+    write_rows(path, Run, runs, loss=".4f")
 
 
 def stored(path: Path = FILE) -> list[Run]:
     """The runs of the table."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return [Run(**{k: Run.__annotations__[k](v) for k, v in row.items()}) for row in rows]
+    return read_rows(path, Run)
 
 
 # --- units of a real model ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from llmlib.book.labs.tables import read_rows
 from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.tokenization import AnyTokenizer
@@ -139,17 +140,12 @@ def sums(model: Decoder, tokenizer: AnyTokenizer, seed: int, n: int = 12) -> lis
 
 def stored_few_shot() -> list[FewShot]:
     """The rows of few_shot.tsv."""
-    return [FewShot(e, int(s), int(k), float(p), float(f)) for e, s, k, p, f in _read("few_shot")]
+    return read_rows(_HERE / "few_shot.tsv", FewShot)
 
 
 def stored_sums() -> list[Answer]:
     """The rows of sums.tsv."""
-    return [Answer(int(s), float(c), int(r)) for s, c, r in _read("sums")]
-
-
-def _read(name: str) -> list[list[str]]:
-    with (_HERE / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file, delimiter="\t"))[1:]
+    return read_rows(_HERE / "sums.tsv", Answer)
 
 
 def _write(name: str, fields: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
