@@ -103,6 +103,31 @@ def test_a_reload_finds_the_place_inside_a_picture(
     assert abs(page.evaluate(top) - before) < 2
 
 
+def test_a_search_finds_pages_without_an_error(
+    page: Page, scheme: str, bases: dict[str, str]
+) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{bases[scheme]}search.html?q=attention")
+    found = page.locator("#search-results li a[href*='attention.html']")
+    found.first.wait_for()
+    page.wait_for_timeout(500)  # the excerpts come after the list
+    assert complaints == []
+    excerpts = page.locator("#search-results li p.context")
+    assert (excerpts.count() > 0) == (scheme == "http"), "from disk no page can be read"
+
+
+def test_a_notebook_is_saved(page: Page, scheme: str, bases: dict[str, str]) -> None:
+    opened(page, f"{bases[scheme]}{PAGE}.html")
+    link = page.locator(".btn-download-source-button")
+    assert link.get_attribute("download") is not None
+    if scheme == "http":  # from disk browsers show it all the same
+        with page.expect_download() as waiting:
+            link.dispatch_event("click")
+        assert waiting.value.suggested_filename == "parameters.ipynb"
+
+
 def test_answers_and_settings_survive_a_reload(
     page: Page, scheme: str, bases: dict[str, str]
 ) -> None:
