@@ -4,6 +4,8 @@ Each function makes one part; `Block` puts them together around the residual str
 description can say and is not built here raises one error that names it.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from llmlib.attention import Attention, AttentionEngine, LatentAttention
 from llmlib.kv_cache import LayerCache, Reader
 from llmlib.normalization import LayerNorm, RMSNorm, residual
 from llmlib.positions import Angles, Positions, Seen
+from llmlib.source import Source
 
 Hidden = Float[Tensor, "batch seq dim"]
 PLACES = {
@@ -83,6 +86,8 @@ def make_feed_forward(part: arch.FeedForward | arch.Experts | None, dim: int) ->
 class Block(nn.Module):
     """A mixer, then a feed-forward block, each around a residual: x + f(norm(x)), or as described.
 
+    In the decoder of two stacks attention to the other text stands between them.
+
     Args:
         dim: d, width of the residual stream.
         block: the description.
@@ -107,10 +112,9 @@ class Block(nn.Module):
         angles: Angles | None = None,
     ) -> None:
         super().__init__()
-        if block.cross is not None:
-            raise ValueError(f"{block.cross} as cross-attention cannot be built yet")
         self.dim, self.block = dim, block
         self.mixer = make_mixer(block.mixer, dim, causal, engine)
+        self.cross = None if block.cross is None else make_mixer(block.cross, dim, False, engine)
         self.feed_forward = make_feed_forward(block.feed_forward, dim)
         self.norms = nn.ModuleDict(
             {name: make_norm(block.norm, dim) for name in norm_places(block)}
@@ -120,7 +124,11 @@ class Block(nn.Module):
         self.alibi = self.mixer.n_heads * getattr(block.mixer, "alibi", False)
 
     def forward(
-        self, x: Hidden, at: Positions | None = None, cache: LayerCache | None = None
+        self,
+        x: Hidden,
+        at: Positions | None = None,
+        cache: LayerCache | None = None,
+        source: Source | None = None,
     ) -> Hidden:
         """The stream after the block.
 
@@ -128,6 +136,10 @@ class Block(nn.Module):
             x: (batch, seq, dim).
             at: where the tokens of x stand; None: at 0, 1, 2, ...
             cache: of this layer.
+            source: the other text, for a block that looks across.
+
+        Raises:
+            ValueError: a source without cross-attention, or cross-attention without a source.
         """
         block, norm, seen = self.block, self.norms._modules.get, self.see(x, at, cache)
 
@@ -144,6 +156,9 @@ class Block(nn.Module):
             return x + scale * (mix(read) + work(beside))
         places = norm("mixer_input"), norm("mixer_output"), norm("mixer_sum")
         x = residual(x, mix, *places, scale)
+        if self.cross is not None or source is not None:
+            places = norm("cross_input"), norm("cross_output"), norm("cross_sum")
+            x = residual(x, self._across(source), *places, scale)
         if work is None:
             return x
         places = norm("feed_forward_input"), norm("feed_forward_output"), norm("feed_forward_sum")
@@ -170,6 +185,14 @@ class Block(nn.Module):
         read, seen = self._read(x, "mixer_input"), self.see(x, at)
         return self.mixer.weights(read, rotation=seen.rotation, bias=seen.bias, mask=seen.mask)
 
+    def _across(self, source: Source | None) -> Callable[[Hidden], Hidden]:
+        """Attention to the other text."""
+        cross = self.cross
+        if source is None or not isinstance(cross, Attention):
+            raise ValueError(f"source is {type(source).__name__} for a block whose cross-attention "
+                             f"is {self.block.cross}, expected both or neither")  # fmt: skip
+        return lambda y: cross(y, context=source.keys_values(cross), mask=source.mask)
+
     def _read(self, x: Hidden, place: str) -> Hidden:
         """x through the norm of a place, where there is one."""
         norm = self.norms._modules.get(place)
@@ -178,7 +201,8 @@ class Block(nn.Module):
 
 def norm_places(block: arch.Block) -> list[str]:
     """Names of a block's norms: "mixer_input", "feed_forward_output", ..."""
-    parts = ["mixer"] if block.feed_forward is None else ["mixer", "feed_forward"]
+    there = {"cross": block.cross is not None, "feed_forward": block.feed_forward is not None}
+    parts = ["mixer", *(name for name, found in there.items() if found)]
     found = [f"{part}_{place}" for part in parts for place in PLACES[block.norms]]
     if block.order == "parallel, one norm":
         found.remove("feed_forward_input")

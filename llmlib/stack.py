@@ -25,6 +25,7 @@ from llmlib.kv_cache import (
 )
 from llmlib.position_encoding import LearnedPositions, RelativeBias, sinusoidal
 from llmlib.positions import Angles, Positions
+from llmlib.source import Source
 
 
 class BlockStack(nn.Module):
@@ -69,15 +70,22 @@ class BlockStack(nn.Module):
         """What the first block reads: the embedding with positions, normalized."""
         x, place = embedded, self.stack.positions
         if self.positions is not None:
-            x = x + self.positions(at.at)
+            x = x + self.positions(at.at + getattr(place, "first", 0))
         elif isinstance(place, arch.Sinusoidal):
             x = x + place.scale * sinusoidal(at.at, self.dim).to(x.dtype)
         return x if self.embedding_norm is None else self.embedding_norm(x)
 
-    def run(self, x: Hidden, at: Positions, cache: KVCache | None = None) -> Hidden:
+    def run(
+        self,
+        x: Hidden,
+        at: Positions,
+        cache: KVCache | None = None,
+        source: Source | None = None,
+    ) -> Hidden:
         """The stream after the last block."""
+        across = () if source is None else (source,)
         for i, block in enumerate(self.blocks):
-            x = block(x, at, None if cache is None else cache.layer(i))
+            x = block(x, at, None if cache is None else cache.layer(i), *across)
         return x
 
     def hidden(self, x: Hidden, at: Positions) -> list[Hidden]:

@@ -64,7 +64,8 @@ def forward_flops(
     shown, d = batch * (seq if logits == "all" else 1), config.dim
     main = _Pass(d, batch, seq, past, pairs, config.stack.causal, order)
     after = {"head": 2 * shown * d * config.vocab_size} if config.head == "tokens" else {}
-    after |= {"pooler": 2 * batch * d * d} if config.head == "pooler" else {}
+    after |= {"transform": 2 * shown * d * d} if config.transform is not None else {}
+    after |= {"pooler": on(config.pooler) * 2 * batch * d * d}
     runs = config.stack.runs
     if config.source is None:
         return Breakdown(main.mixers(runs) | main.feed_forwards(runs) | after)
@@ -99,7 +100,8 @@ def training_flops(
     Source: kaplan2020scaling, chen2016checkpointing
     """
     forward = forward_flops(config, batch, seq, **options)
-    again = forward.total - forward.get("head", 0) - forward.get("pooler", 0)
+    ends = sum(forward.get(name, 0) for name in ("head", "transform", "pooler"))
+    again = forward.total - ends
     parts = {"forward": forward.total, "backward": 2 * forward.total}
     return Breakdown(parts | {"recomputation": again if checkpointing else 0})
 

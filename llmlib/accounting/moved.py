@@ -7,7 +7,7 @@ chip: a lower bound, which long prompts exceed.
 import dataclasses
 
 import llmlib.architecture as arch
-from llmlib.accounting.arithmetic import least, without_past
+from llmlib.accounting.arithmetic import least, on, without_past
 from llmlib.accounting.breakdown import Breakdown, Count
 from llmlib.accounting.checks import check_config, check_counts, check_past, source_tokens
 from llmlib.accounting.layers import over_layers, window
@@ -17,6 +17,7 @@ from llmlib.accounting.parameters import (
     layer_parameters,
     norm_parameters,
     position_parameters,
+    transform_parameters,
 )
 from llmlib.accounting.sizes import Bytes, number_bytes
 
@@ -61,7 +62,7 @@ def moved_bytes(
     if config.source is not None:
         # With a past the source has been read: its keys and values are in the cache.
         first = without_past(1, past)
-        encoder = _weights(dataclasses.replace(config, head="none"), config.source, batch, source)
+        encoder = _weights(config, config.source, batch, source, head=False)
         read = read + Breakdown({name: first * x for name, x in encoder.items()})
         once = _source_keys(config)
         read = read + Breakdown({"cross_attention": -(1 - first) * once})
@@ -74,7 +75,9 @@ def moved_bytes(
     return Breakdown(counts)
 
 
-def _weights(config: arch.ModelConfig, stack: arch.Stack, batch: Count, seq: Count) -> Breakdown:
+def _weights(
+    config: arch.ModelConfig, stack: arch.Stack, batch: Count, seq: Count, head: bool = True
+) -> Breakdown:
     """Numbers read of one stack and what stands around it."""
     d, tokens = config.dim, batch * seq
     learned = isinstance(stack.positions, arch.Learned)
@@ -86,9 +89,11 @@ def _weights(config: arch.ModelConfig, stack: arch.Stack, batch: Count, seq: Cou
         "embedding_norm": norm_parameters(stack.first_norm, d),
         **layers,
         "final_norm": norm_parameters(stack.last_norm, d),
-        "pooler": d * d + d if config.head == "pooler" else 0,
-        "head": config.vocab_size * d if config.head == "tokens" else 0,
+        "pooler": on(config.pooler) * (d * d + d),
+        "transform": transform_parameters(config.transform, d) if head else 0,
     }
+    if head and config.head == "tokens":
+        counts["head"] = (d + on(config.head_bias)) * config.vocab_size
     unread = over_layers(stack.runs, lambda block: _unread(block, d, tokens), own=True)
     for name, x in unread.items():
         counts[name] -= x

@@ -39,10 +39,12 @@ def parameters(config: arch.ModelConfig, *, active: bool = False) -> Breakdown:
         "embedding_norm": sum(norm_parameters(one.first_norm, d) for one in stacks),
         **layer_parameters(all_runs(config), d, active),
         "final_norm": sum(norm_parameters(one.last_norm, d) for one in stacks),
-        "pooler": d * d + d if config.head == "pooler" else 0,
+        "pooler": on(config.pooler) * (d * d + d),
+        "transform": transform_parameters(config.transform, d),
     }
     if config.head == "tokens":
-        return Breakdown(counts | {"head": (1 - on(config.tied)) * matrix}, keep=("head",))
+        head = (1 - on(config.tied)) * matrix + on(config.head_bias) * config.vocab_size
+        return Breakdown(counts | {"head": head}, keep=("head",))
     return Breakdown(counts)
 
 
@@ -87,6 +89,13 @@ def position_parameters(stack: arch.Stack, dim: Count) -> Count:
 def norm_parameters(norm: arch.Norm | None, width: Count) -> Count:
     """A gain for each feature and, with a bias, a shift."""
     return 0 if norm is None else width * (1 + on(norm.bias))
+
+
+def transform_parameters(transform: arch.Transform | None, dim: Count) -> Count:
+    """The square matrix before a head's, and its norm."""
+    if transform is None:
+        return 0
+    return dim * dim + on(transform.bias) * dim + norm_parameters(transform.norm, dim)
 
 
 # --- one block --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ of times may be sympy letters; such a model is counted, not built. Use it qualif
 llmlib.architecture as arch`: modules that compute bear the same names.
 """
 
-from llmlib.architecture.feed_forward import Activation, Experts, FeedForward, Router
+from llmlib.architecture.feed_forward import Activation, Experts, FeedForward, Router, Transform
 from llmlib.architecture.mixers import Attention, GatedDelta, Latent, Mixer
 from llmlib.architecture.model import (
     Block,
@@ -60,6 +60,7 @@ __all__ = [
     "Sinusoidal",
     "Size",
     "Stack",
+    "Transform",
     "changed",
     "is_letter",
     "kinds",

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from llmlib.architecture.feed_forward import Experts, FeedForward
+from llmlib.architecture.feed_forward import Experts, FeedForward, Transform
 from llmlib.architecture.mixers import Attention, GatedDelta, Latent
 from llmlib.architecture.parts import RMS, Buckets, Learned, Norm, Sinusoidal
 from llmlib.architecture.said import Count, Described, Size, Switch, described, is_letter
@@ -38,9 +38,21 @@ class Block(Described):
         if self.order != "in turn" and self.feed_forward is None:
             raise ValueError(f"order is {self.order!r} without a feed-forward block, expected "
                              "'in turn'")  # fmt: skip
+        if self.cross is not None:
+            _check_cross(self.cross, self.order)
         if not self.mixer_norm and self.norms not in ("pre", "sandwich"):
             raise ValueError(f"mixer_norm is False with norms {self.norms!r}, expected 'pre' or "
                              "'sandwich': there is no norm before the mixer")  # fmt: skip
+
+
+def _check_cross(cross: Attention, order: str) -> None:
+    """Positions of the text that writes mean nothing in the text that is read."""
+    for name, usual in (("rope", None), ("window", None), ("alibi", False)):
+        if getattr(cross, name) != usual:
+            raise ValueError(f"{name} of cross-attention is {getattr(cross, name)!r}, expected "
+                             f"{usual!r}: it knows no positions")  # fmt: skip
+    if order != "in turn":
+        raise ValueError(f"order is {order!r} with cross-attention, expected 'in turn'")
 
 
 @described
@@ -99,7 +111,10 @@ class ModelConfig(Described):
     tied: Switch = False  # the head is the embedding's matrix
     segments: Count = 0  # rows of a table of segments (BERT: 2)
     embedding_scale: float | None = None  # the embedding times this (Gemma: sqrt(dim))
-    head: Literal["tokens", "pooler", "none"] = "tokens"
+    head: Literal["tokens", "none"] = "tokens"
+    transform: Transform | None = None  # before the head's matrix
+    head_bias: Switch = False
+    pooler: Switch = False  # a layer over the first token, after the stack (BERT)
     softcap: float | None = None  # c of c tanh(logit / c)
     output_scale: float | None = None  # logits times this (Granite, Command R)
 
@@ -131,6 +146,8 @@ class ModelConfig(Described):
     def check(self) -> None:
         if self.softcap is not None and not is_letter(self.softcap) and not self.softcap > 0:
             raise ValueError(f"softcap is {self.softcap}, expected a number above 0")
+        if self.head == "none" and (self.transform is not None or self.head_bias is True):
+            raise ValueError("head is 'none' beside a transform or a bias of it, expected 'tokens'")
 
 
 # --- walking over a stack ---------------------------------------------------------------------

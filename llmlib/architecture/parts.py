@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llmlib.architecture.said import Described, Size, Switch, described, is_letter
+from llmlib.architecture.said import Count, Described, Size, Switch, described, is_letter
 
 
 @described
@@ -86,6 +86,7 @@ class Learned(Described):
     """A table of vectors, one for each position, added to the embedding."""
 
     rows: Size
+    first: Count = 0  # the row of position 0: RoBERTa and BART leave two unused before it
 
 
 @described

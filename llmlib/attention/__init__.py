@@ -43,6 +43,7 @@ from llmlib.sizes import check_sizes
 __all__ = [
     "Attention",
     "AttentionEngine",
+    "KeysValues",
     "LatentAttention",
     "attend",
     "attention",

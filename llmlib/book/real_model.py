@@ -40,12 +40,16 @@ def real_model(
 def readers_model(
     path: Path, dtype: torch.dtype | str = torch.float32
 ) -> tuple[Decoder, AnyTokenizer]:
-    """A reader's model, whose tokenizer can write the chapters' texts.
+    """A reader's model, a decoder, whose tokenizer can write the chapters' texts.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_model`; or the tokenizer has no token for a letter.
+        FileNotFoundError, ValueError: as `open_model`; a model that is no decoder; a tokenizer
+            without a token for some letter.
     """
     model, tokenizer = open_model(path, dtype)
+    if not isinstance(model, Decoder):
+        raise ValueError(f"{path} holds a {type(model).__name__}, expected a decoder: the chapters "
+                         "let the model continue texts")  # fmt: skip
     missing = [letter for letter in LETTERS if not _writes(tokenizer, letter)]
     if missing:
         raise ValueError(

@@ -6,16 +6,22 @@ The blocks and what stands around them are `llmlib.stack` and `llmlib.blocks`; h
 ends, and what a pass needs: the check of its input, and where its tokens stand.
 """
 
-import math
-
 import torch
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 import llmlib.architecture as arch
 from llmlib.attention import AttentionEngine, check_attention_engine
 from llmlib.blocks import Block, Hidden
 from llmlib.decoder.requests import check_pass
+from llmlib.ends import (
+    check_description,
+    embedded,
+    initialize,
+    make_embedding,
+    make_output,
+    token_scores,
+)
 from llmlib.kv_cache import FixedKVCache, KVCache
 from llmlib.position_encoding import Rotation
 from llmlib.positions import Positions
@@ -43,13 +49,10 @@ class Decoder(BlockStack):
     def __init__(self, config: arch.ModelConfig, engine: AttentionEngine = "auto") -> None:
         _check(config)
         check_attention_engine(engine)
-        # Not drawn here but by _initialize: on the meta device a draw would import the compiler.
-        table = torch.empty(config.vocab_size, config.dim)
-        embedding = nn.Embedding.from_pretrained(table, freeze=False)
-        super().__init__(config.dim, config.stack, engine, embedding)
+        super().__init__(config.dim, config.stack, engine, make_embedding(config))
         self.config = config
-        self.output = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
-        self._initialize()
+        self.output = make_output(config)
+        initialize(self, config.n_layers)
 
     def forward(
         self,
@@ -107,22 +110,12 @@ class Decoder(BlockStack):
 
     def embed(self, token_ids: TokenIds, at: Positions) -> Hidden:
         """What the first block reads."""
-        x, scale = self.embedding(token_ids), self.config.embedding_scale
-        # Rounded to the type of the embedding before it multiplies, as Gemma does.
-        x = x if scale is None else x * torch.tensor(scale, dtype=x.dtype)
-        return self.enter(x, at)
+        return self.enter(embedded(self.config, self.embedding, token_ids), at)
 
     def head(self, x: Hidden) -> Logits:
         """Logits of a residual stream: the last block's, or an earlier one's (the logit lens)."""
-        config = self.config
         x = x if self.norm is None else self.norm(x)
-        if self.output is not None:
-            logits = self.output(x)
-        else:
-            logits = nn.functional.linear(x, self.embedding.weight)
-        if config.output_scale is not None:
-            logits = logits * config.output_scale
-        return logits if config.softcap is None else capped(logits, config.softcap)
+        return token_scores(self.config, x, self.output, self.embedding)
 
     def hidden_states(self, token_ids: TokenIds) -> list[Hidden]:
         """The residual stream after the embedding and after each block: L + 1 tensors."""
@@ -149,32 +142,16 @@ class Decoder(BlockStack):
         wide = self.embedding.weight.dtype == torch.float64
         return Positions(positions, wide=wide).rotation(next(iter(found.values())))
 
-    def _initialize(self) -> None:
-        """GPT-2's start: N(0, 0.02), and what adds to the stream shrinks with the depth."""
-        if self.embedding.weight.is_meta:
-            return  # to be filled with weights from a file
-        deep = 0.02 / math.sqrt(2 * self.config.n_layers)
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                ends = name.endswith(("mixer.output.weight", "feed_forward.down.weight"))
-                nn.init.normal_(parameter, std=deep if ends else 0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-
-
-def capped(x: Tensor, softcap: float) -> Tensor:
-    """softcap * tanh(x / softcap): as x where it is small, never beyond the cap."""
-    return softcap * torch.tanh(x / softcap)
-
 
 def _check(config: arch.ModelConfig) -> None:
     """Whether the description is one of a decoder."""
-    if not isinstance(config, arch.ModelConfig):
-        raise TypeError(f"config is a {type(config).__name__}, expected a ModelConfig: "
-                        "DecoderConfig(...) or a card's .config")  # fmt: skip
+    check_description(config)
     for name, found, expected in (
         ("family", config.family, "decoder"), ("segments", config.segments, 0),
-        ("head", config.head, "tokens"),
+        ("head", config.head, "tokens"), ("transform", config.transform, None),
+        ("head_bias", config.head_bias, False), ("pooler", config.pooler, False),
     ):  # fmt: skip
         if found != expected:
             raise ValueError(f"{name} is {found!r}, expected {expected!r}: no such decoder here")
+    if any(block.cross is not None for block, _, _ in arch.kinds(config.stack.runs)):
+        raise ValueError("the stack looks across at another, expected a source: an EncoderDecoder")

@@ -7,20 +7,29 @@ from llmlib.model_cards.gpt import classic_block
 
 def bert(
     dim: int, n_layers: int, n_heads: int, *, vocab_size: int = 30_522, rows: int = 512,
-    segments: int = 2, eps: float = 1e-12,
+    first: int = 0, segments: int = 2, eps: float = 1e-12,
 ) -> arch.ModelConfig:  # fmt: skip
     """A BERT with its pooler."""
     norm = arch.Norm("layer", eps, bias=True)
     block = classic_block(dim, n_heads, norm, "gelu", norms="post")
-    stack = all_alike(n_layers, block, positions=arch.Learned(rows), first_norm=norm, causal=False)
+    stack = all_alike(
+        n_layers, block, positions=arch.Learned(rows, first), first_norm=norm, causal=False
+    )
     return arch.ModelConfig(
-        dim, vocab_size, 512, stack, tied=True, segments=segments, head="pooler"
+        dim,
+        vocab_size,
+        512,
+        stack,
+        tied=True,
+        segments=segments,
+        head="none",
+        pooler=True,
     )
 
 
 def roberta(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
     """A RoBERTa. Rows 0 and 1 of the position table are for padding, which is counted from 1."""
-    return bert(dim, n_layers, n_heads, vocab_size=50_265, rows=514, segments=1, eps=1e-5)
+    return bert(dim, n_layers, n_heads, vocab_size=50_265, rows=514, first=2, segments=1, eps=1e-5)
 
 
 ENCODER_CARDS = [

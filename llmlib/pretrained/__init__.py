@@ -11,6 +11,6 @@ Weights that are stored as pickles are never read: unpickling runs whatever they
 
 from llmlib.pretrained.gguf_models import load_gguf, smollm2
 from llmlib.pretrained.huggingface import load
-from llmlib.pretrained.opening import load_tokenizer, open_model
+from llmlib.pretrained.opening import load_tokenizer, minilm, open_model
 
-__all__ = ["load", "load_gguf", "load_tokenizer", "open_model", "smollm2"]
+__all__ = ["load", "load_gguf", "load_tokenizer", "minilm", "open_model", "smollm2"]

@@ -57,7 +57,7 @@ STORED_TYPE = harmless(
     "dtype", "torch_dtype",
 )  # fmt: skip
 NEUTRAL: Table = {
-    **only(True, keys=("is_causal",)),
+    "is_causal": Only((True,)),
     **only(
         None, False,
         keys=("add_cross_attention", "is_encoder_decoder", "cross_attention_hidden_size",

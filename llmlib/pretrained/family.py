@@ -19,6 +19,8 @@ from llmlib.pretrained.rope_settings import reach
 from llmlib.pretrained.settings import FLAG, POSITIVE, SIZE, TEXT, Settings, Table
 from llmlib.sizes import check_even
 
+HEAD = r"(lm_head|embed_out)\.weight"
+
 
 @dataclass(frozen=True)
 class Family:
@@ -30,6 +32,9 @@ class Family:
     prefix: str = "model."  # before the names of all tensors but the head's, if there is a head
     no_weights: Mapping[str, str] = field(default_factory=dict)  # pattern of a name -> why not
     other_head: str | None = None  # another name of the head
+    copies: Mapping[str, str] = field(default_factory=dict)  # a second name -> the first
+    has: Mapping[str, str] = field(default_factory=lambda: {"head": HEAD})
+    """What some folders have -> pattern of a tensor that tells: "has pooler" becomes a setting."""
     outer: Table | None = None  # keys around text_config, where the settings of the text lie there
 
     def names_of(self, config: arch.ModelConfig) -> Names:
@@ -55,6 +60,7 @@ DECODER: Table = {
     "hidden_act": TEXT("silu"),
     "rms_norm_eps": POSITIVE(1e-6),
     "tie_word_embeddings": FLAG(False),
+    "is_causal": FLAG(True),  # False: a decoder that was made an encoder, to embed texts
 }
 """Keys of most families since Llama."""
 
@@ -131,17 +137,28 @@ def model(
         longest = settings["max_position_embeddings"]
         context = max(reach(longest, getattr(block.mixer, "rope", None)) for block in set(blocks))
     of_stack = {name: changes.pop(name) for name in ("positions", "first_norm") if name in changes}
+    causal = settings.get("is_causal", True)
+    if not causal:
+        blocks = [_on_both_sides(block) for block in blocks]
+        scored = settings["tie_word_embeddings"] or settings["has head"]
+        changes["head"] = "tokens" if scored else "none"
     return arch.ModelConfig(
         settings["hidden_size"],
         settings["vocab_size"],
         context,
-        arch.Stack(arch.runs_of(blocks), last_norm=blocks[-1].norm, **of_stack),
+        arch.Stack(arch.runs_of(blocks), last_norm=blocks[-1].norm, causal=causal, **of_stack),
         tied=settings["tie_word_embeddings"],
         **changes,
     )
 
 
-_ACTIVATIONS = {
+def _on_both_sides(block: arch.Block) -> arch.Block:
+    """A window without a causal mask: sliding_window keys on either side, and the token itself."""
+    window = getattr(block.mixer, "window", None)
+    return block if window is None else arch.changed(block, arch.Attention, window=window + 1)
+
+
+_ACTIVATIONS: dict[str, arch.Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
@@ -155,7 +172,7 @@ _ACTIVATIONS = {
 }
 
 
-def activation(settings: Settings, key: str) -> str:
+def activation(settings: Settings, key: str) -> arch.Activation:
     """The library's name of an activation."""
     name = settings[key]
     if name not in _ACTIVATIONS:

@@ -12,9 +12,13 @@ import torch
 
 import llmlib.architecture as arch
 from llmlib.decoder import Decoder
+from llmlib.encoder import Encoder
+from llmlib.encoder_decoder import EncoderDecoder
 from llmlib.formats.json_files import existing_file, read_object
 from llmlib.formats.safetensors import SafetensorsFiles
 from llmlib.pretrained.assemble import TensorFiles, check_layers, check_sizes, fill, weights_dtype
+from llmlib.pretrained.bart import BART
+from llmlib.pretrained.bert import BERT, ROBERTA
 from llmlib.pretrained.bloom import BLOOM
 from llmlib.pretrained.cohere import COHERE
 from llmlib.pretrained.deepseek import DEEPSEEK_V2
@@ -25,12 +29,14 @@ from llmlib.pretrained.glm import GLM, GLM4
 from llmlib.pretrained.gpt2 import GPT2
 from llmlib.pretrained.gpt_neox import GPT_NEOX
 from llmlib.pretrained.llama import GRANITE, LLAMA, MINISTRAL, MISTRAL, QWEN2, QWEN3, SMOLLM3
+from llmlib.pretrained.modernbert import MODERNBERT
 from llmlib.pretrained.mpt import MPT
 from llmlib.pretrained.names import rules_of, without_prefix
 from llmlib.pretrained.olmo import OLMO2, OLMO3
 from llmlib.pretrained.phi import PHI3
 from llmlib.pretrained.settings import Settings, other_names, read_settings
 from llmlib.pretrained.starcoder import STARCODER2
+from llmlib.pretrained.t5 import T5
 
 FAMILIES: dict[str, Family] = {
     "gpt2": GPT2,
@@ -57,10 +63,24 @@ FAMILIES: dict[str, Family] = {
     "bloom": BLOOM,
     "mpt": MPT,
     "deepseek_v2": DEEPSEEK_V2,
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "modernbert": MODERNBERT,
+    "t5": T5,
+    "bart": BART,
 }
 
 
-def load(folder: str | Path, dtype: torch.dtype | str = torch.float32) -> Decoder:
+Model = Decoder | Encoder | EncoderDecoder
+MODELS: dict[str, type[Model]] = {
+    "decoder": Decoder,
+    "encoder": Encoder,
+    "encoder-decoder": EncoderDecoder,
+}
+"""What is built from a description, by its family."""
+
+
+def load(folder: str | Path, dtype: torch.dtype | str = torch.float32) -> Model:
     """The model of a Hugging Face folder, its weights read from safetensors and never unpickled.
 
     Args:
@@ -89,7 +109,7 @@ def load(folder: str | Path, dtype: torch.dtype | str = torch.float32) -> Decode
         config = configure(kind, settings, files)
         check_sizes(config, files)
         with torch.device("meta"):
-            model = Decoder(config)
+            model = MODELS[config.family](config)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{path}: {error}") from None
     return _filled(model, family, files, dtype)
@@ -108,6 +128,11 @@ def configure(kind: str, settings: Settings, files: TensorFiles | None = None) -
     """
     family = FAMILIES[kind]
     known = _known(kind, family, settings)
+    names = () if files is None else files.shapes
+    known |= {
+        f"has {what}": any(re.fullmatch(pattern, name) for name in names)
+        for what, pattern in family.has.items()
+    }
     try:
         if files is not None:  # a description lists the layers: not more than can be
             check_layers("num_hidden_layers", known["num_hidden_layers"], files.shapes)
@@ -132,23 +157,26 @@ def _known(kind: str, family: Family, settings: Settings) -> Settings:
     return inner
 
 
-def _filled(model: Decoder, family: Family, files: SafetensorsFiles, dtype: torch.dtype) -> Decoder:
+def _filled(model: Model, family: Family, files: SafetensorsFiles, dtype: torch.dtype) -> Model:
     """The model with the folder's weights."""
-    names = family.names_of(model.config)
+    config, names, same = model.config, family.names_of(model.config), dict(family.copies)
     if not any(name.startswith(family.prefix) for name in files.shapes):
         names = without_prefix(family.prefix, names)
+        bare = family.prefix
+        same = {a.removeprefix(bare): b.removeprefix(bare) for a, b in same.items()}
     head, embedding = str(names["output.weight"]), str(names["embedding.weight"])
     heads = [name for name in (head, family.other_head) if name is not None]
-    if not model.config.tied and not files.shapes.keys() & set(heads):
+    asked = config.head == "tokens"
+    if asked and not config.tied and not files.shapes.keys() & set(heads):
         raise ValueError(
             f"{files.file(head)}: tensor {head!r} is missing: expected the output matrix of a "
             "language model, or tie_word_embeddings true in config.json"
         )
-    copies = dict.fromkeys(heads, embedding if model.config.tied else head)
+    copies = same | (dict.fromkeys(heads, embedding if config.tied else head) if asked else {})
     patterns = [re.compile(pattern) for pattern in family.no_weights]
 
     def no_weight(name: str) -> bool:
         return any(pattern.fullmatch(name) for pattern in patterns)
 
-    rules = rules_of(model, model.config, names)
+    rules = rules_of(model, config, names)
     return fill(model, files, rules, no_weight, dtype, {a: b for a, b in copies.items() if a != b})

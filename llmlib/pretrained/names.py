@@ -17,7 +17,10 @@ import llmlib.architecture as arch
 from llmlib.pretrained.assemble import Rule
 
 Part = Callable[[arch.Block, Tensor], Tensor]
-"""Of a stored tensor what becomes the parameter of a block: some rows, a transposition."""
+"""Of a stored tensor what becomes a parameter: some rows, a transposition.
+
+It is given the parameter's block, and what stands outside the blocks the first of them.
+"""
 
 Names = Mapping[str, str | tuple[str, Part]]
 
@@ -67,7 +70,8 @@ def _rule(name: str, known: Known, blocks: list[arch.Block]) -> Rule:
             return Rule(name, stored.format(**found.groupdict()))
         template, part = stored
         groups = found.groupdict()
-        return Rule(name, template.format(**groups), partial(part, blocks[int(groups["i"])]))
+        block = blocks[int(groups.get("i", 0))]
+        return Rule(name, template.format(**groups), partial(part, block))
     raise AssertionError(f"the table of names lacks the parameter {name}")
 
 

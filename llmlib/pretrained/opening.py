@@ -4,15 +4,16 @@ from pathlib import Path
 
 import torch
 
-from llmlib.decoder import Decoder
+from llmlib.encoder import Encoder
+from llmlib.formats.packaged import minilm_folder
 from llmlib.pretrained.gguf_models import load_gguf
-from llmlib.pretrained.huggingface import load
+from llmlib.pretrained.huggingface import Model, load
 from llmlib.tokenization import AnyTokenizer, open_tokenizer
 
 
 def open_model(
     path: str | Path, dtype: torch.dtype | str = torch.float32
-) -> tuple[Decoder, AnyTokenizer]:
+) -> tuple[Model, AnyTokenizer]:
     """The model and the tokenizer of a Hugging Face folder or of a GGUF file.
 
     Args:
@@ -40,6 +41,21 @@ def open_model(
     if path.suffix in (".json", ".safetensors"):
         raise ValueError(f"{path} is a file of a model, expected its folder, or a GGUF file")
     return load_gguf(path, dtype)
+
+
+def minilm(dtype: torch.dtype | str = torch.float32) -> tuple[Encoder, AnyTokenizer]:
+    """all-MiniLM-L6-v2 and its WordPiece tokenizer: 22,713,216 weights, 6 layers, Apache-2.0.
+
+    `llmlib.encoder.embed_texts` makes of a text what it was trained for, a vector of length 1.
+
+    Raises:
+        FileNotFoundError: the package is not installed; the text says which command installs it.
+
+    Source: wang2020minilm, reimers2019sbert
+    """
+    model, tokenizer = open_model(minilm_folder(), dtype)
+    assert isinstance(model, Encoder)
+    return model, tokenizer
 
 
 def load_tokenizer(folder: str | Path) -> AnyTokenizer:

@@ -25,7 +25,19 @@ FLOORS = {
         *("sparse_attention", "flash_attention", "kv_cache", "quantization", "sampling"),
         *("training",),
     },
-    "models": {"positions", "blocks", "stack", "decoder", "pretrained"},
+    "models": {
+        *(
+            "positions",
+            "source",
+            "blocks",
+            "ends",
+            "stack",
+            "decoder",
+            "encoder",
+            "encoder_decoder",
+        ),
+        "pretrained",
+    },
     "book": {"book"},
 }
 # Who may read the description of a model: what counts, names, builds and loads one.
@@ -53,9 +65,15 @@ CONTRACT = {
     "llmlib.flash_attention": ["flash_attention", "flash_attention_packed"],
     "llmlib.kv_cache": ["KVCache", "RollingKVCache", "LatentKVCache", "QuantizedKVCache"],
     "llmlib.sampling": ["greedy", "Sampler"],
-    "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],
+    "llmlib.tokenization": [
+        *("BPETokenizer", "ByteLevelBPETokenizer", "WordPieceTokenizer", "UnigramTokenizer"),
+    ],
     "llmlib.decoder": ["DecoderConfig", "Decoder", "generate"],
-    "llmlib.pretrained": ["load", "load_tokenizer", "load_gguf", "open_model", "smollm2"],
+    "llmlib.encoder": ["Encoder"],
+    "llmlib.encoder_decoder": ["EncoderDecoder", "generate"],
+    "llmlib.pretrained": [
+        *("load", "load_tokenizer", "load_gguf", "open_model", "smollm2", "minilm"),
+    ],
     "llmlib.training": ["train"],
     "llmlib.model_cards": ["CARDS", "card"],
     "llmlib.accounting": ["parameters", "forward_flops", "kv_cache_bytes", "training_bytes"],
@@ -150,7 +168,7 @@ def test_the_marked_way_is_as_long_as_it_says() -> None:
     text = (ROOT / "llmlib" / "__init__.py").read_text(encoding="utf-8")
     assert all(f"`{file}`" in text for file in way)
     files = [(ROOT / "llmlib" / file).read_text(encoding="utf-8") for file in way]
-    assert 850 < sum(len(file.splitlines()) for file in files) < 950
+    assert 900 < sum(len(file.splitlines()) for file in files) < 1000
 
 
 def length(node: Any) -> int:
