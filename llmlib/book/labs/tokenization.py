@@ -5,8 +5,6 @@ runs themselves, which `benchmarks/vocabularies.py` makes and stores in tokeniza
 """
 
 import copy
-import csv
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +18,7 @@ from torch import Tensor
 
 import llmlib.architecture as arch
 from llmlib.accounting import forward_flops
+from llmlib.book.labs.tables import read_rows, write_rows
 from llmlib.book.widgets import Vocabulary, first_merges
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.formats.packaged import gpt2_encoder_json, gpt2_vocab_bpe, smollm2_gguf
@@ -237,19 +236,11 @@ class Run:
 
 def save(runs: Iterable[Run], file: Path = FILE) -> None:
     """Write the runs as a table."""
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        table.writerow([field.name for field in dataclasses.fields(Run)])
-        for run in runs:
-            values = dataclasses.asdict(run)
-            shown = {"megabytes": ".3f", "flops": ".3e"}
-            shown |= {"nats_per_token": ".4f", "bits_per_byte": ".4f", "lr": "g"}
-            table.writerow([format(values[name], shown.get(name, "")) for name in values])
+    shown = {"megabytes": ".3f", "flops": ".3e"}
+    shown |= {"nats_per_token": ".4f", "bits_per_byte": ".4f", "lr": "g"}
+    write_rows(file, Run, runs, **shown)
 
 
 def stored(file: Path = FILE) -> list[Run]:
     """The runs that the benchmark stored."""
-    kinds = {field.name: field.type for field in dataclasses.fields(Run)}
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    return [Run(**{k: kinds[k](v) for k, v in row.items()}) for row in rows]  # type: ignore
+    return read_rows(file, Run)
