@@ -63,6 +63,7 @@ GEMMA3_SETTINGS: Table = {
     "sliding_window_pattern": SIZE(6),
     "attn_logit_softcapping": Only((None,)),
     "final_logit_softcapping": POSITIVE(None, null=True),
+    "use_bidirectional_attention": FLAG(None, null=True),  # true: EmbeddingGemma
     **harmless("what layer_types was made of", "_sliding_window_pattern"),
 }
 
@@ -103,8 +104,12 @@ def configure_gemma2(settings: Settings) -> arch.ModelConfig:
 def configure_gemma3(settings: Settings) -> arch.ModelConfig:
     """What the settings of Gemma 3 describe: every sixth layer has no window, and another RoPE.
 
-    max_position_embeddings is what the scaling reaches.
+    max_position_embeddings is what the scaling reaches. Where attention goes both ways,
+    sliding_window is the span on both sides together.
     """
+    if settings["use_bidirectional_attention"]:
+        half = (settings["sliding_window"] or 0) // 2
+        settings = {**settings, "is_causal": False, "sliding_window": half}
     every = settings["sliding_window_pattern"]
     kinds = layer_kinds(settings, lambda i: (i + 1) % every != 0)
     bases = {
