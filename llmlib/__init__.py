@@ -1,6 +1,6 @@
 """The library of the book *Inside LLM Architectures*: each part is what a chapter explains.
 
-A marked way of about 900 lines leads through it; whoever has read them has seen a language model
+A marked way of about 950 lines leads through it; whoever has read them has seen a language model
 from its description to its next token, and can open any other file:
 
 1. `decoder/reference.py`, a whole decoder on one page, without checks and fast paths;

@@ -7,15 +7,16 @@ description can say and is not built here raises one error that names it.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 import llmlib.architecture as arch
 from llmlib.activations import FeedForward, GatedFeedForward
-from llmlib.attention import Attention, AttentionEngine, KeysValues, LatentAttention
+from llmlib.attention import Attention, AttentionEngine, LatentAttention
 from llmlib.kv_cache import LayerCache, Reader
 from llmlib.normalization import LayerNorm, RMSNorm, residual
 from llmlib.positions import Angles, Positions, Seen
+from llmlib.source import Source
 
 Hidden = Float[Tensor, "batch seq dim"]
 PLACES = {
@@ -80,33 +81,6 @@ def make_feed_forward(part: arch.FeedForward | arch.Experts | None, dim: int) ->
                          "clamp")  # fmt: skip
     kind = GatedFeedForward if part.gated else FeedForward
     return kind(dim, part.ffn_dim, part.activation, part.bias)
-
-
-class Source:
-    """The text that a decoder looks across at: the encoder's last stream of it.
-
-    Each layer makes keys and values of it when it first asks, and finds them at every later token.
-
-    Args:
-        hidden: (batch, seq_k, dim).
-        mask: (batch, seq_k), True for tokens and False for padding; None: there is none.
-    """
-
-    def __init__(self, hidden: Hidden, mask: Bool[Tensor, "batch seq"] | None = None) -> None:
-        self.hidden, self.padding = hidden, mask
-        self.mask = None if mask is None else mask[:, None, None, :]
-        self._made: dict[nn.Module, KeysValues] = {}
-
-    def keys_values(self, attention: Attention) -> KeysValues:
-        """Those of one layer's cross-attention."""
-        if attention not in self._made:
-            self._made[attention] = attention.keys_values(self.hidden)
-        return self._made[attention]
-
-    @property
-    def n_bytes(self) -> int:
-        """What the layers keep of it."""
-        return sum(x.nbytes for pair in self._made.values() for x in pair)
 
 
 class Block(nn.Module):

@@ -16,7 +16,15 @@ import llmlib.architecture as arch
 from llmlib.attention import AttentionEngine, check_attention_engine
 from llmlib.blocks import Hidden
 from llmlib.decoder.requests import check_pass
-from llmlib.ends import Transform, embedded, initialize, make_embedding, make_output, token_scores
+from llmlib.ends import (
+    Transform,
+    check_description,
+    embedded,
+    initialize,
+    make_embedding,
+    make_output,
+    token_scores,
+)
 from llmlib.positions import Positions
 from llmlib.stack import BlockStack
 from llmlib.tokenization import AnyTokenizer
@@ -40,9 +48,7 @@ class Encoder(BlockStack):
     """
 
     def __init__(self, config: arch.ModelConfig, engine: AttentionEngine = "auto") -> None:
-        if not isinstance(config, arch.ModelConfig):
-            raise TypeError(f"config is a {type(config).__name__}, expected a ModelConfig, such as "
-                            "a card's .config")  # fmt: skip
+        check_description(config)
         if config.family != "encoder":
             raise ValueError(f"family is {config.family!r}, expected 'encoder': one stack, which "
                              "is not causal")  # fmt: skip

@@ -17,11 +17,19 @@ from torch import Tensor, nn
 import llmlib.architecture as arch
 from llmlib import decoder
 from llmlib.attention import AttentionEngine, check_attention_engine
-from llmlib.blocks import Hidden, Source
+from llmlib.blocks import Hidden
 from llmlib.decoder.requests import check_pass, prompt_tensor
-from llmlib.ends import embedded, initialize, make_embedding, make_output, token_scores
+from llmlib.ends import (
+    check_description,
+    embedded,
+    initialize,
+    make_embedding,
+    make_output,
+    token_scores,
+)
 from llmlib.kv_cache import KVCache, Reader
 from llmlib.positions import Positions
+from llmlib.source import Source
 from llmlib.stack import BlockStack
 
 TokenIds = Int[Tensor, "batch seq"]
@@ -43,9 +51,7 @@ class EncoderDecoder(nn.Module):
     """
 
     def __init__(self, config: arch.ModelConfig, engine: AttentionEngine = "auto") -> None:
-        if not isinstance(config, arch.ModelConfig):
-            raise TypeError(f"config is a {type(config).__name__}, expected a ModelConfig, such as "
-                            "a card's .config")  # fmt: skip
+        check_description(config)
         _check(config)
         check_attention_engine(engine)
         super().__init__()

@@ -14,6 +14,13 @@ from llmlib.activations import activation_function
 from llmlib.blocks import Hidden, make_norm
 
 
+def check_description(config: object) -> None:
+    """TypeError for what describes no model."""
+    if not isinstance(config, arch.ModelConfig):
+        raise TypeError(f"config is a {type(config).__name__}, expected a ModelConfig: "
+                        "DecoderConfig(...) or a card's .config")  # fmt: skip
+
+
 def make_embedding(config: arch.ModelConfig) -> nn.Embedding:
     """A table of vectors, to be filled by `initialize` or from a file.
 

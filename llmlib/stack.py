@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import llmlib.architecture as arch
 from llmlib.attention import AttentionEngine
-from llmlib.blocks import Block, Hidden, Source, make_angles, make_norm
+from llmlib.blocks import Block, Hidden, make_angles, make_norm
 from llmlib.kv_cache import (
     FullLayer,
     KVCache,
@@ -25,6 +25,7 @@ from llmlib.kv_cache import (
 )
 from llmlib.position_encoding import LearnedPositions, RelativeBias, sinusoidal
 from llmlib.positions import Angles, Positions
+from llmlib.source import Source
 
 
 class BlockStack(nn.Module):

@@ -48,6 +48,7 @@ def in_letters(config: arch.ModelConfig, **values: Any) -> arch.ModelConfig:
     table = _Table(config, values)
     made: dict[str, Any] = {name: values.get(name, LETTERS[name]) for name in _OF_MODEL}
     made |= {"tied": values.get("tied", config.tied)}
+    made |= {"transform": _lettered(config.transform, table)}
     made |= {"stack": _stack(config.stack, "n_layers", config.context, table)}
     if config.source is not None:
         same = config.source.n_layers == config.n_layers
@@ -155,7 +156,8 @@ def _positions(positions: Any, context: Any, table: _Table) -> Any:
     """Rows beside those of the context stay: BART's 2 for padding, PanGu's second table."""
     match positions:
         case arch.Learned(rows):
-            return arch.Learned(table.values.get("context", LETTERS["context"]) + rows - context)
+            length = table.values.get("context", LETTERS["context"])
+            return dataclasses.replace(positions, rows=length + rows - context)
         case arch.Buckets():
             heads = table.values.get("n_heads", LETTERS["n_heads"])
             return dataclasses.replace(positions, n_heads=heads)
@@ -171,7 +173,7 @@ def _lengths(blocks: list[arch.Block], times: list[Any], name: str, table: _Tabl
     rest = max(plain or range(len(blocks)), key=lambda k: times[k])
     letters: list[Any] = [0] * len(blocks)
     for k, one in enumerate(names):
-        if one is None or one in names[:k]:
+        if one is None or names.count(one) > 1:
             letters[k] = indexed("n_layers", k + 1)
         else:
             letters[k] = table.values.get(one, LETTERS[one])

@@ -12,14 +12,13 @@ of times may be sympy letters; such a model is counted, not built. Use it qualif
 llmlib.architecture as arch`: modules that compute bear the same names.
 """
 
-from llmlib.architecture.feed_forward import Activation, Experts, FeedForward, Router
+from llmlib.architecture.feed_forward import Activation, Experts, FeedForward, Router, Transform
 from llmlib.architecture.mixers import Attention, GatedDelta, Latent, Mixer
 from llmlib.architecture.model import (
     Block,
     ModelConfig,
     Run,
     Stack,
-    Transform,
     changed,
     kinds,
     layers,

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from llmlib.architecture.parts import Norm
 from llmlib.architecture.said import Count, Described, Size, Switch, described, is_letter
 
 Activation = Literal[
@@ -50,3 +51,12 @@ class Experts(Described):
         known = not is_letter(self.n_experts) and not is_letter(self.n_active)
         if known and self.n_active > self.n_experts:
             raise ValueError(f"n_active is {self.n_active}, expected at most {self.n_experts}")
+
+
+@described
+class Transform(Described):
+    """What stands before the matrix of a head: norm(f(x W + b)), as wide as x (BERT)."""
+
+    activation: Activation
+    norm: Norm
+    bias: Switch = True

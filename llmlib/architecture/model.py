@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from llmlib.architecture.feed_forward import Activation, Experts, FeedForward
+from llmlib.architecture.feed_forward import Experts, FeedForward, Transform
 from llmlib.architecture.mixers import Attention, GatedDelta, Latent
 from llmlib.architecture.parts import RMS, Buckets, Learned, Norm, Sinusoidal
 from llmlib.architecture.said import Count, Described, Size, Switch, described, is_letter
@@ -53,15 +53,6 @@ def _check_cross(cross: Attention, order: str) -> None:
                              f"{usual!r}: it knows no positions")  # fmt: skip
     if order != "in turn":
         raise ValueError(f"order is {order!r} with cross-attention, expected 'in turn'")
-
-
-@described
-class Transform(Described):
-    """What stands before the matrix of a head: norm(f(x W + b)), as wide as x (BERT)."""
-
-    activation: Activation
-    norm: Norm
-    bias: Switch = True
 
 
 @described

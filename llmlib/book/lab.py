@@ -21,9 +21,8 @@ from nbformat.sign import NotebookNotary
 
 from llmlib.architecture import ribbon
 from llmlib.book.notebooks import CHAPTERS, normalize, set_environment
-from llmlib.book.real_model import SMOLLM2, VARIABLE, readers_path
+from llmlib.book.real_model import SMOLLM2, VARIABLE, readers_model, readers_path
 from llmlib.book.widgets.base import STYLE
-from llmlib.pretrained import open_model
 
 CUSTOM = Path("_build/lab")
 """The folder from which Lab takes its custom.css and, below `labconfig`, its first settings."""
@@ -130,7 +129,7 @@ def opened(path: Path) -> str:
         SystemExit: it cannot be read; the text says why.
     """
     try:
-        model, _ = open_model(path)
+        model, _ = readers_model(path)
     except (OSError, ValueError) as error:
         raise SystemExit(f"MODEL: {error}") from None
     numbers = sum(p.numel() for p in model.parameters())

@@ -24,6 +24,13 @@ ICON_SCRIPT = re.compile(
     r"(?:<!-- So that users can add custom icons -->\s*)?"
     r"<script\b[^>]*\bsrc=\"[^\"]*/fontawesome\.js[^\"]*\"[^>]*>\s*</script>\s*"
 )
+# The theme lets every page wait for the search's index before its first widget starts. It asks for
+# it while one types, which this book has off: only the search's own page searches.
+SEARCH_SCRIPTS = re.compile(
+    r"<script src=\"[^\"]*(?:searchtools|language_data|searchindex)\.js[^\"]*\"></script>\s*"
+)
+# A notebook is saved, not shown in a tab as the text that it is.
+SOURCE_LINK = re.compile(r'(<a href="[^"]*/_sources/[^"]*") target="_blank"(?! download)')
 # Until its last script has run the theme calls the colors "auto", which no style knows: a white
 # flash, and two logos. The page can know them before its first paint.
 UNDECIDED = re.compile(r"document\.documentElement\.dataset\.theme = localStorage[^;]*;")
@@ -37,6 +44,14 @@ CITATION = re.compile(
     r'(<a class="reference internal" href="[^"]*references\.html#[^>]*>)(.*?)</a>', re.S
 )
 
+# What the search's script says, and says here. Excerpts leave out what the index does: code,
+# outputs, lists of contents. They are read from the pages found, which a browser refuses from disk.
+SEARCH = {
+    '[".headerlink", "script", "style"]': (
+        '[".headerlink", "script", "style", "div.cell", ".toctree-wrapper", "nav", "header"]'
+    ),
+    "else if (showSearchSummary)": 'else if (showSearchSummary && location.protocol !== "file:")',
+}
 CARD = re.compile(r'(<a class="lm-(?:card|box)" href="\w+)\.ipynb(?=")')
 
 # What readers search for, and the words of the book that mean it.
@@ -92,7 +107,8 @@ def complete_context(
             path = Path(app.outdir) / "_static" / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(formulas, encoding="utf-8")
-            app.add_js_file(file, loading_method="defer", priority=400)  # before the widgets
+            # before the widgets
+            app.add_js_file(file, loading_method="defer", priority=400, fetchpriority="high")
 
 
 def head(book: str, tree: nodes.document) -> str:
@@ -140,6 +156,9 @@ def finish_pages(folder: Path, title: str, base: str) -> None:
         text = path.read_text(encoding="utf-8")
         new = ICON_SCRIPT.sub("", text)
         new = UNDECIDED.sub(DECIDED, new).replace(SECOND_VIEWPORT, "")
+        new = SOURCE_LINK.sub(r'\1 target="_blank" download', new)
+        if path.name != "search.html":
+            new = SEARCH_SCRIPTS.sub("", new)
         if new != text:
             path.write_text(new, encoding="utf-8")
     (folder / "404.html").write_text(NOT_FOUND.format(title=title), encoding="utf-8")
@@ -153,13 +172,14 @@ def finish_pages(folder: Path, title: str, base: str) -> None:
         )
 
 
-def prose_in_excerpts(static: Path) -> None:
-    """The search's excerpts leave out what its index does: code, outputs, lists of contents."""
+def mend_search(static: Path) -> None:
+    """Makes the changes of `SEARCH` in the search's script."""
     script = static / "searchtools.js"
     text = script.read_text(encoding="utf-8")
-    old = '[".headerlink", "script", "style"]'
-    new = '[".headerlink", "script", "style", "div.cell", ".toctree-wrapper", "nav", "header"]'
-    if new not in text:
+    for old, new in SEARCH.items():
+        if new in text:
+            continue
         if old not in text:
-            raise ValueError(f"{script.name} has no list {old}: Sphinx has changed")
-        script.write_text(text.replace(old, new), encoding="utf-8")
+            raise ValueError(f"{script.name} has no {old}: Sphinx has changed")
+        text = text.replace(old, new)
+    script.write_text(text, encoding="utf-8")

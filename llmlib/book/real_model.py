@@ -7,6 +7,7 @@ claims that state SmolLM2's own numbers step aside while another one stands ther
 
 import os
 import re
+import string
 from pathlib import Path
 
 import torch
@@ -20,6 +21,9 @@ SMOLLM2 = "SmolLM2-135M-Instruct"
 SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
 """Tokens between the texts that a model was trained on, where it asks for none at the start."""
 
+LETTERS = string.ascii_letters + string.digits + string.punctuation + " \n"
+"""What the chapters' texts are written in, but for a few letters."""
+
 
 def real_model(
     dtype: torch.dtype | str = torch.float32,
@@ -27,16 +31,41 @@ def real_model(
     """The model and its tokenizer: SmolLM2's, or the reader's.
 
     Raises:
-        FileNotFoundError, ValueError: as `smollm2` and `open_model`; a model that is no decoder.
+        FileNotFoundError, ValueError: as `smollm2` and `readers_model`.
     """
     path = readers_path()
-    if path is None:
-        return smollm2(dtype)
+    return smollm2(dtype) if path is None else readers_model(path, dtype)
+
+
+def readers_model(
+    path: Path, dtype: torch.dtype | str = torch.float32
+) -> tuple[Decoder, AnyTokenizer]:
+    """A reader's model, a decoder, whose tokenizer can write the chapters' texts.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_model`; a model that is no decoder; a tokenizer
+            without a token for some letter.
+    """
     model, tokenizer = open_model(path, dtype)
     if not isinstance(model, Decoder):
         raise ValueError(f"{path} holds a {type(model).__name__}, expected a decoder: the chapters "
                          "let the model continue texts")  # fmt: skip
+    missing = [letter for letter in LETTERS if not _writes(tokenizer, letter)]
+    if missing:
+        raise ValueError(
+            f"{path.name}'s tokenizer has no token for {' '.join(map(repr, missing[:6]))}"
+            f"{' …' if len(missing) > 6 else ''} ({len(missing)} of {len(LETTERS)} letters), so it "
+            "cannot read the chapters' texts: take a model whose tokenizer knows every byte"
+        )
     return model, tokenizer
+
+
+def _writes(tokenizer: AnyTokenizer, letter: str) -> bool:
+    try:
+        tokenizer.encode(letter)
+    except ValueError:
+        return False
+    return True
 
 
 def readers_path() -> Path | None:

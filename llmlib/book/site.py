@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from llmlib.book.fonts import write_fonts
+from llmlib.book.fonts import cut_icons, write_fonts
 from llmlib.book.pages import (
     complete_context,
     finish_pages,
     index_prose_alone,
-    prose_in_excerpts,
+    mend_search,
 )
 from llmlib.book.widgets.base import STYLE, static_script
 
@@ -37,7 +37,6 @@ UNUSED = [
     "_static/sphinx-thebe.*",
     "_static/locales",
     "_static/webpack-macros.html",
-    "_static/vendor/fontawesome/webfonts/*.ttf",  # the style names woff2 first
     "_static/scripts/fontawesome.js*",  # pages.py says why
     "objects.inv",
 ]
@@ -104,8 +103,9 @@ def finish(app: Any, exception: Exception | None) -> None:
         folder = Path(app.outdir)
         copy_mathjax(folder / "_static")
         finish_pages(folder, app.config.html_title, app.config.html_baseurl)
-        prose_in_excerpts(folder / "_static")
+        mend_search(folder / "_static")
         remove_unused(folder)
+        cut_icons(folder)
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -115,7 +115,8 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("builder-inited", index_prose_alone)
     app.connect("build-finished", finish)
     app.add_css_file("lm-style.css")
-    app.add_js_file("lm-widgets.js", loading_method="defer")
+    # Before the formulas' script, ten times as large, for which the page asks at the same time.
+    app.add_js_file("lm-widgets.js", loading_method="defer", fetchpriority="high")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -124,7 +125,10 @@ def shell_changed() -> bool:
     last = Path("_build/html/.buildinfo")
     if not last.exists():
         return True
-    own = [Path(__file__).parent / name for name in ("site.py", "pages.py", "widgets/base.py")]
+    own = [
+        Path(__file__).parent / name
+        for name in ("site.py", "pages.py", "fonts.py", "widgets/base.py")
+    ]
     shell = [Path("_config.yml"), Path("_toc.yml"), *own, *Path("_assets").iterdir()]
     return any(path.stat().st_mtime > last.stat().st_mtime for path in shell)
 

@@ -14,7 +14,14 @@ import llmlib.architecture as arch
 from llmlib.attention import AttentionEngine, check_attention_engine
 from llmlib.blocks import Block, Hidden
 from llmlib.decoder.requests import check_pass
-from llmlib.ends import embedded, initialize, make_embedding, make_output, token_scores
+from llmlib.ends import (
+    check_description,
+    embedded,
+    initialize,
+    make_embedding,
+    make_output,
+    token_scores,
+)
 from llmlib.kv_cache import FixedKVCache, KVCache
 from llmlib.position_encoding import Rotation
 from llmlib.positions import Positions
@@ -138,9 +145,7 @@ class Decoder(BlockStack):
 
 def _check(config: arch.ModelConfig) -> None:
     """Whether the description is one of a decoder."""
-    if not isinstance(config, arch.ModelConfig):
-        raise TypeError(f"config is a {type(config).__name__}, expected a ModelConfig: "
-                        "DecoderConfig(...) or a card's .config")  # fmt: skip
+    check_description(config)
     for name, found, expected in (
         ("family", config.family, "decoder"), ("segments", config.segments, 0),
         ("head", config.head, "tokens"), ("transform", config.transform, None),

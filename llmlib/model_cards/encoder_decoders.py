@@ -8,7 +8,7 @@ from llmlib.model_cards.gpt import classic_attention, classic_block
 
 
 def t5(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
-    """A T5, both stacks of the same depth: scores are not scaled, positions are a bias on them."""
+    """A T5, both stacks of the same depth: scores are not scaled, the tied head is."""
     attention = arch.Attention(n_heads, n_heads, dim // n_heads, scale=1.0)
     encoder = arch.Block(attention, arch.FeedForward(4 * dim, "relu", gated=False))
     decoder = dataclasses.replace(encoder, cross=attention)
@@ -17,7 +17,7 @@ def t5(dim: int, n_layers: int, n_heads: int) -> arch.ModelConfig:
         dim, 32_128, 512,
         all_alike(n_layers, decoder, positions=table),
         all_alike(n_layers, encoder, positions=table, causal=False),
-        tied=True,
+        tied=True, output_scale=dim**-0.5,
     )  # fmt: skip
 
 

@@ -5,13 +5,14 @@ expressions), `normalizers` prepare it, `learning` counts pairs and learns merge
 them to a piece, `added` finds special tokens in a text, `byte_symbols` writes bytes as characters,
 `decoders` go back to text, `chat` lays out a conversation. The tokenizers: `base` is what all have,
 `character` and `byte_level` are BPE, `sentencepiece` merges by score, `unigram` finds the likeliest
-tokens, `wordpiece` the longest. `opening` chooses among them for a file: `tokenizer_json` (a file a
-section: `json_...`), `tokenizer_config` and `gguf_vocabulary` read it as a `tokenizer_file`.
+tokens (`viterbi`; `unigram_learning` learns them), `wordpiece` the longest (`word_piece_learning`).
+`opening` chooses among them for a file: `tokenizer_json` (a file a section: `json_...`),
+`tokenizer_config` and `gguf_vocabulary` read it as a `tokenizer_file`.
 
 Files are read so that the ids are those of the program that wrote them, or there is an error.
 
 `encode` gives the ids of the text alone; the tokens that a model wants around every text (BOS, EOS)
-come with add_special=True. Not here: learning a WordPiece or unigram vocabulary.
+come with add_special=True.
 """
 
 from llmlib.tokenization.added import AddedToken
@@ -42,8 +43,26 @@ from llmlib.tokenization.sentencepiece import (
     merge_by_score,
     reference_merge_by_score,
 )
-from llmlib.tokenization.unigram import UnigramTokenizer, likeliest
-from llmlib.tokenization.wordpiece import WordPieceTokenizer, longest_first
+from llmlib.tokenization.unigram import UnigramTokenizer
+from llmlib.tokenization.unigram_learning import (
+    expected_counts,
+    frequent_substrings,
+    learn_unigram,
+    losses,
+)
+from llmlib.tokenization.viterbi import likeliest, reference_likeliest
+from llmlib.tokenization.word_piece_learning import (
+    PieceStep,
+    learn_word_pieces,
+    pieces_of,
+    reference_learn_word_pieces,
+    word_piece_steps,
+)
+from llmlib.tokenization.wordpiece import (
+    WordPieceTokenizer,
+    longest_first,
+    reference_longest_first,
+)
 
 __all__ = [
     "BYTE_SYMBOLS",
@@ -59,21 +78,32 @@ __all__ = [
     "ChatML",
     "ChatTemplate",
     "MergeStep",
+    "PieceStep",
     "SentencePieceTokenizer",
     "Split",
     "UnigramTokenizer",
     "WordPieceTokenizer",
     "count_pairs",
+    "expected_counts",
+    "frequent_substrings",
     "gguf_tokenizer",
     "learn_merges",
+    "learn_unigram",
+    "learn_word_pieces",
     "likeliest",
     "longest_first",
+    "losses",
     "merge_by_rank",
     "merge_by_score",
     "merge_pair",
     "merge_steps",
     "open_tokenizer",
+    "pieces_of",
     "reference_learn_merges",
+    "reference_learn_word_pieces",
+    "reference_likeliest",
+    "reference_longest_first",
     "reference_merge_by_rank",
     "reference_merge_by_score",
+    "word_piece_steps",
 ]

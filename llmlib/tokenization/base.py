@@ -335,12 +335,17 @@ def _number(tokens: Sequence[Symbol], added: Sequence[AddedToken]) -> dict[Symbo
     return ids
 
 
-def count_pieces(text: str, pattern: Pattern, special_tokens: Sequence[str] = ()) -> Counter[str]:
+def count_pieces(
+    text: str,
+    pattern: Pattern,
+    special_tokens: Sequence[str] = (),
+    normalize: Callable[[str], str] = str,
+) -> Counter[str]:
     """How often each piece occurs in a text; special tokens in it only separate."""
     refuse_lone_surrogates(text)
     if isinstance(special_tokens, str) or not all(isinstance(t, str) for t in special_tokens):
         raise TypeError(f"special_tokens is {special_tokens!r}, expected a list of texts")
-    special = AddedTokens([AddedToken(t, i) for i, t in enumerate(special_tokens)], str)
+    special = AddedTokens([AddedToken(t, i) for i, t in enumerate(special_tokens)], normalize)
     parts = (part for part in special.split(text, True) if isinstance(part, str))
     return Counter(chain.from_iterable(map(Splitter(pattern), parts)))
 

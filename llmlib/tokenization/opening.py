@@ -8,17 +8,23 @@ from typing import Any
 from llmlib.tokenization.base import Tokenizer
 from llmlib.tokenization.byte_level import ByteLevelBPETokenizer
 from llmlib.tokenization.character import BPETokenizer
-from llmlib.tokenization.files import expect, naming, read_json
+from llmlib.tokenization.files import expect, naming, read_json, short
 from llmlib.tokenization.gguf_vocabulary import read_gguf_metadata
 from llmlib.tokenization.normalizers import Bert
 from llmlib.tokenization.sentencepiece import SentencePieceTokenizer
-from llmlib.tokenization.tokenizer_config import CONFIG_FILE, read_beside
+from llmlib.tokenization.tokenizer_config import CONFIG_FILE, read_beside, token_text
 from llmlib.tokenization.tokenizer_file import BPE, Scored, TokenizerFile, Unigram, WordPiece
 from llmlib.tokenization.tokenizer_json import json_path, read_tokenizer_json
 from llmlib.tokenization.unigram import UnigramTokenizer
-from llmlib.tokenization.wordpiece import WordPieceTokenizer
+from llmlib.tokenization.wordpiece import ROLES, WordPieceTokenizer, vocab_file
 
 AnyTokenizer = Tokenizer[Any]
+# Whose vocab.txt is read alike; other programs, such as MPNet's and ESM's, read theirs otherwise.
+BERTS = (
+    *("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer"),
+    *("ConvBertTokenizer", "SqueezeBertTokenizer", "LxmertTokenizer", "LayoutLMTokenizer"),
+)
+BERT_IDLE = {"do_basic_tokenize": (None, True), "never_split": (None, [])}
 
 
 def open_tokenizer(path: str | os.PathLike[str]) -> AnyTokenizer:
@@ -63,7 +69,7 @@ def _open_older(folder: Path) -> AnyTokenizer:
     """The tokenizer of a folder without a tokenizer.json."""
     words, vocabulary, merges = (folder / n for n in ("vocab.txt", "vocab.json", "merges.txt"))
     if words.is_file():
-        return WordPieceTokenizer.from_vocab(words, _bert(folder / CONFIG_FILE))
+        return _open_bert(words)
     if vocabulary.is_file() and merges.is_file():
         return ByteLevelBPETokenizer.from_gpt2_files(vocabulary, merges)
     other = folder / "tokenizer.model"
@@ -73,16 +79,45 @@ def _open_older(folder: Path) -> AnyTokenizer:
     raise FileNotFoundError(f"{folder / 'tokenizer.json'} is not there{hint}")
 
 
-def _bert(config: Path) -> Bert:
-    """The normalizer that a tokenizer_config.json asks for, if there is one."""
+def _open_bert(vocabulary: Path) -> WordPieceTokenizer:
+    """The tokenizer of a vocab.txt, with what lies beside it.
+
+    Raises: ValueError for a key or a file that changes ids and is not read here.
+    """
+    folder = vocabulary.parent
+    config, more = folder / CONFIG_FILE, folder / "added_tokens.json"
     content = read_json(config) if config.is_file() else {}
+    with naming(config):
+        kind = content.get("tokenizer_class") or BERTS[0]
+        if str(kind).removesuffix("Fast") not in BERTS:
+            raise ValueError(f"tokenizer_class is {short(kind)}, expected {', '.join(BERTS)}")
+        for key, idle in BERT_IDLE.items():
+            if content.get(key) not in idle:
+                raise ValueError(f"{key} is {short(content[key])}, which is not read here")
+        normalizer = _bert(content)
+    if more.is_file() and (added := read_json(more)):
+        raise ValueError(f"{more} adds {short(list(added))} to {vocabulary.name}: not read here")
+    roles = _roles(folder / "special_tokens_map.json") | _roles(config)
+    with naming(vocabulary):
+        file = vocab_file(vocabulary, normalizer, ROLES | roles)
+        return WordPieceTokenizer.from_parts(file, read_beside(folder, file))
+
+
+def _bert(content: Mapping[str, Any]) -> Bert:
+    """The normalizer that a tokenizer_config.json asks for."""
     options = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
     for key in options:
         if content.get(key) is not None:
-            with naming(config):
-                options[key] = expect(content[key], bool, key)
+            options[key] = expect(content[key], bool, key)
     lowercase, accents, chinese = options.values()
     return Bert(lowercase=bool(lowercase), accents=accents, chinese=bool(chinese))
+
+
+def _roles(path: Path) -> dict[str, str]:
+    """The special tokens that a file names, which may be written with their options."""
+    content = read_json(path) if path.is_file() else {}
+    with naming(path):
+        return {r: token_text(content[r], r) for r in ROLES if content.get(r) is not None}
 
 
 def _kind(file: TokenizerFile) -> type[AnyTokenizer]:

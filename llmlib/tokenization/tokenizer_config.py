@@ -145,7 +145,7 @@ def _template(template: Any) -> str | None:
     return None if template is None else str(expect(template, str, "chat_template"))
 
 
-def _content(value: Any, key: str) -> str:
+def token_text(value: Any, key: str) -> str:
     """The text of a token, which may be written with its options."""
     if isinstance(value, dict):
         value = value.get("content")
@@ -162,12 +162,12 @@ def _names(content: Mapping[str, Any], file: TokenizerFile) -> tuple[tuple[str, 
     added = {token.content for token in file.added}
     own = expect(content.get(OWN) or {}, dict, OWN)
     named = {k: v for k, v in content.items() if _is_name(k) and v is not None}
-    names = [(k, _content(v, k)) for k, v in (named | own).items()]
+    names = [(k, token_text(v, k)) for k, v in (named | own).items()]
     listed: list[tuple[str, str]] = []
     for key in LISTED:
         entries = content.get(key) or []
         entries = list(entries.values()) if isinstance(entries, dict) else entries
-        listed += [(key, _content(entry, key)) for entry in expect(entries, list, key)]
+        listed += [(key, token_text(entry, key)) for entry in expect(entries, list, key)]
     for key, name in (*names, *listed):
         if name not in added:
             raise ValueError(f"{key} names {name!r}, which is no added token of tokenizer.json")

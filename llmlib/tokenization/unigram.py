@@ -1,63 +1,30 @@
-"""A unigram model, as T5 has it: of all ways to write a piece, the likeliest.
+"""A unigram model, as T5 has it: of all ways to write a piece, the likeliest (`viterbi`)."""
 
-Tokens are taken to be independent, so that the logarithm of a way's probability is the sum of its
-tokens' scores. The best way to each place in the text is found from the best ways to the places
-before (Viterbi).
-"""
-
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Unpack
 
-from llmlib.tokenization.base import Options, Tokenizer, describe, read_options
+from llmlib.tokenization.base import (
+    Options,
+    Tokenizer,
+    count_pieces,
+    describe,
+    n_merges_for,
+    read_options,
+)
 from llmlib.tokenization.byte_fallback import byte_ids
-from llmlib.tokenization.decoders import Decoding, join_tokens
-from llmlib.tokenization.patterns import Pattern
+from llmlib.tokenization.decoders import Decoding, MetaspaceOut, join_tokens
+from llmlib.tokenization.normalizers import Normalizer, make_normalizer
+from llmlib.tokenization.patterns import Metaspace, Pattern, Split
 from llmlib.tokenization.tokenizer_config import Beside
 from llmlib.tokenization.tokenizer_file import TokenizerFile, Unigram
+from llmlib.tokenization.unigram_learning import learn_unigram
+from llmlib.tokenization.viterbi import likeliest, rarest
 
-UNKNOWN_PENALTY = 10.0  # how much less likely than the rarest token an unknown character is
-
-
-def likeliest(
-    text: str, scores: Mapping[str, float], longest: int, unknown: str | None = None
-) -> list[tuple[str, bool]]:
-    """The tokens with the highest sum of scores that spell a text, and whether each is known.
-
-    A character that is no token is unknown; unknown parts side by side are one. Of two ways that
-    are equally likely, the one whose last token begins earlier.
-
-    Args:
-        text: what is spelled.
-        scores: token -> logarithm of its probability.
-        longest: characters of the longest token.
-        unknown: the token of unknown characters, which in a text is unknown itself.
-
-    Source: kudo2018subword
-    """
-    rare = min(scores.values(), default=0.0) - UNKNOWN_PENALTY
-    best = [0.0] + [-math.inf] * len(text)
-    begins = [-1] * (len(text) + 1)  # where the last token begins on the best way to a place
-    for begin in range(len(text)):
-        for end in range(begin + 1, min(begin + longest, len(text)) + 1):
-            score = scores.get(text[begin:end])
-            if score is None:
-                if end > begin + 1:
-                    continue
-                score = rare
-            if begins[end] < 0 or best[begin] + score > best[end]:
-                best[end], begins[end] = best[begin] + score, begin
-    tokens: list[tuple[str, bool]] = []
-    end = len(text)
-    while end > 0:
-        begin = begins[end]
-        token = text[begin:end]
-        known = token in scores and token != unknown
-        if not known and tokens and not tokens[-1][1]:
-            token += tokens.pop()[0]
-        tokens.append((token, known))
-        end = begin
-    return tokens[::-1]
+UNKNOWN = "<unk>"
+# A line break alone, and words with the mark of the space before them: SentencePiece's way, but the
+# mark is put in front of the text alone, so that what was encoded comes back to the letter.
+UNIGRAM_STEPS = (Split(r"\n"), Metaspace(prepend="first"))
+DECODING = (MetaspaceOut(prepend="first"),)
 
 
 class UnigramTokenizer(Tokenizer[str]):
@@ -94,11 +61,60 @@ class UnigramTokenizer(Tokenizer[str]):
         self.unknown, self.byte_fallback, self.decoding = unknown, byte_fallback, decoding
         self._scores = dict(zip(self.tokens, self.scores, strict=False))
         self._longest = max(map(len, self._scores), default=1)
+        self._rare = rarest(self._scores)
+
+    @classmethod
+    def train(
+        cls,
+        text: str,
+        vocab_size: int,
+        pattern: Pattern = UNIGRAM_STEPS,
+        *,
+        special_tokens: Sequence[str] = (),
+        normalization: Normalizer | None = None,
+        decoding: Decoding = DECODING,
+    ) -> "UnigramTokenizer":
+        """Learns a vocabulary: <unk>, then the tokens of `learn_unigram`, the likeliest first.
+
+        Among them are all characters of the text. There are fewer tokens than asked for if the text
+        has not so many parts that occur twice.
+
+        Args:
+            text: what to learn from.
+            vocab_size: how many tokens to have in the end, <unk> and special tokens included.
+            pattern: regular expression of the pieces that tokens stay within, or steps.
+            special_tokens: names of tokens that get the last ids; in the text they separate pieces.
+            normalization: what is done to a text first, here and when encoding.
+            decoding: from tokens to text, in steps that fit the pattern.
+
+        Raises: ValueError if vocab_size cannot hold the characters of the text, or the text has a
+            lone surrogate.
+
+        Source: kudo2018subword
+        """
+        normalize = make_normalizer(normalization)
+        words = count_pieces(text, pattern, special_tokens, normalize)
+        n_characters = len({character for word in words for character in word})
+        apart = 1 + len(special_tokens)
+        more = n_merges_for(vocab_size, n_characters + apart, "characters, <unk>, special tokens")
+        scores = learn_unigram(words, n_characters + more)
+        scores.pop(UNKNOWN, None)  # in a text it is no token
+        tokens = [UNKNOWN, *scores, *special_tokens]
+        special = {name: 1 + len(scores) + i for i, name in enumerate(special_tokens)}
+        return cls(
+            tokens,
+            [0.0, *scores.values()],
+            pattern=pattern,
+            unknown=0,
+            decoding=decoding,
+            normalization=normalization,
+            special_tokens={UNKNOWN: 0} | special,
+        )
 
     def _encode_piece(self, piece: str) -> list[int]:
         unknown = None if self.unknown is None else self.tokens[self.unknown]
         ids: list[int] = []
-        for token, _ in likeliest(piece, self._scores, self._longest, unknown):
+        for token, _ in likeliest(piece, self._scores, self._longest, unknown, self._rare):
             ids += [self._ids[token]] if token in self._scores else self._spell_unknown(token)
         return ids
 

@@ -26,7 +26,7 @@ def numbers_of(config: arch.ModelConfig) -> dict[sympy.Symbol, sympy.Integer]:
     experts = {one.expert for one in parts(config) if isinstance(one, arch.Experts)}
     blocks = [one for one in parts(config) if isinstance(one, arch.FeedForward)]
     narrow = experts if any(one not in experts for one in blocks) else set()
-    for one in parts(config):
+    for one in parts((config.source, config)):  # an encoder's sizes are numbered first
         for field, x in vars(one).items():
             name = "expert_dim" if field == "ffn_dim" and one in narrow else field
             if name == "n_kv_heads" and x == one.n_heads:  # type: ignore[attr-defined]
@@ -48,6 +48,7 @@ def lengths_of(config: arch.ModelConfig) -> dict[sympy.Symbol, sympy.Integer]:
     """L, and how many layers are of each kind."""
     blocks = arch.layers(config.stack.runs)
     counts = {"n_layers": len(blocks)}
+    counts |= {} if config.source is None else {"n_source_layers": config.source.n_layers}
     dense = [block for block in blocks if not isinstance(block.feed_forward, arch.Experts)]
     full = [block for block in blocks if sees_all(block.mixer)]
     counts |= {"n_dense_layers": len(dense)} if 0 < len(dense) < len(blocks) else {}

@@ -9,11 +9,13 @@ from typing import Any
 import llmlib.architecture as arch
 from llmlib.accounting import parameters
 from llmlib.model_cards import card
+from llmlib.model_cards.families import MODERNBERT
 from tests.folding import for_each
 
 GPT, T5, BERT = (card(name).config for name in ("GPT-2", "T5-small", "BERT-base"))
 QWEN, GEMMA = card("Qwen3-8B").config, card("Gemma-3-27B").config
 LATENT, DELTA = card("DeepSeek-V3").config, card("Qwen3-Next-80B-A3B").config
+MODERN = MODERNBERT.config
 STRETCHED = card("Llama-3.1-405B").config
 WAVES: arch.ModelConfig = arch.changed(GPT, arch.Stack, positions=arch.Sinusoidal())
 
@@ -24,6 +26,7 @@ STORED: dict[type[arch.Described], dict[str, tuple[arch.ModelConfig, Any]]] = {
     arch.Rope: {},
     arch.Learned: {"rows": (GPT, 7)},
     arch.Sinusoidal: {},
+    arch.Transform: {"norm": (MODERN, arch.LAYER), "bias": (MODERN, True)},
     arch.Buckets: {"n_heads": (T5, 9), "n_buckets": (T5, 9)},
     arch.Attention: {
         "n_heads": (QWEN, 40), "n_kv_heads": (QWEN, 4), "head_dim": (QWEN, 9),
@@ -60,7 +63,8 @@ STORED: dict[type[arch.Described], dict[str, tuple[arch.ModelConfig, Any]]] = {
     },
     arch.ModelConfig: {
         "dim": (QWEN, 9), "vocab_size": (QWEN, 9), "stack": (QWEN, GPT.stack),
-        "source": (T5, None), "tied": (QWEN, True), "segments": (BERT, 9), "head": (BERT, "none"),
+        "source": (T5, None), "tied": (QWEN, True), "segments": (BERT, 9), "head": (QWEN, "none"),
+        "transform": (MODERN, None), "head_bias": (MODERN, False), "pooler": (BERT, False),
     },
 }  # fmt: skip
 NOTHING: dict[type[arch.Described], dict[str, tuple[arch.ModelConfig, Any]]] = {
@@ -73,7 +77,8 @@ NOTHING: dict[type[arch.Described], dict[str, tuple[arch.ModelConfig, Any]]] = {
         "base": (QWEN, 5.0), "share": (QWEN, 0.5), "scaling": (QWEN, arch.Scaling("linear", 2.0)),
         "layout": (QWEN, "interleaved"),
     },
-    arch.Learned: {},
+    arch.Learned: {"first": (GPT, 3)},
+    arch.Transform: {"activation": (MODERN, "relu")},
     arch.Sinusoidal: {"scale": (WAVES, 0.5)},
     arch.Buckets: {"max_distance": (T5, 9)},
     arch.Attention: {

@@ -6,14 +6,17 @@ from types import SimpleNamespace
 import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
+from fontTools.ttLib import TTFont
 
+from llmlib.book.fonts import cut_icons
 from llmlib.book.pages import (
     DECIDED,
+    SEARCH,
     UNDECIDED,
     finish_pages,
     head,
     index_prose_alone,
-    prose_in_excerpts,
+    mend_search,
     repaired,
 )
 from llmlib.book.widgets.base import fingerprint, formula_script
@@ -66,15 +69,56 @@ def test_pages_are_mended_and_completed(tmp_path):
     assert (tmp_path / "sitemap.txt").read_text() == "https://example.org/book/chapters/one.html\n"
 
 
+def test_only_the_search_s_page_loads_what_searches(tmp_path):
+    files = ("_static/searchtools.js", "_static/language_data.js", "searchindex.js")
+    scripts = "\n  ".join(f'<script src="../{file}"></script>' for file in files)
+    kept = '<script src="../_static/doctools.js?v=1"></script>'
+    for name in ("one", "search"):
+        (tmp_path / f"{name}.html").write_text(scripts + kept)
+    finish_pages(tmp_path, "The book", "")
+    assert (tmp_path / "one.html").read_text() == kept
+    assert (tmp_path / "search.html").read_text() == scripts + kept
+
+
+def test_icons_are_cut_to_those_that_pages_name(tmp_path):
+    static = tmp_path / "_static"
+    for folder in ("styles", "scripts", "vendor/fontawesome/webfonts"):
+        (static / folder).mkdir(parents=True)
+    (static / "book.css").write_text('p::after { content: "\\f10b"; }')
+    (static / "scripts/one.js").write_text('icon.className = "fas fa-moon"')
+    page = tmp_path / "one.html"
+    for icon, letter in (("fa-sun", 0xF185), ("fa-bars", 0xF0C9)):  # as a later build finds it
+        page.write_text(f'<i class="fas {icon}"></i>')
+        cut_icons(tmp_path)
+        style = (static / "styles/pydata-sphinx-theme.css").read_text()
+        assert f".{icon}:before" in style
+        assert ".fa-moon:before" in style
+        assert ".fa-igloo:before" not in style
+        with TTFont(static / "vendor/fontawesome/webfonts/fa-solid-900.woff") as font:
+            drawn = set(font.getBestCmap())
+        assert {letter, 0xF186, 0xF10B, ord("\uf105")} <= drawn, "angle-right is the theme's own"
+        assert len(drawn) < 50
+    assert "woff2" not in style
+
+
+def test_a_notebook_is_downloaded(tmp_path):
+    page = tmp_path / "one.html"
+    page.write_text('<a href="../_sources/chapters/one.ipynb" target="_blank"\n class="btn">')
+    for _ in range(2):  # a second build finds it done
+        finish_pages(tmp_path, "The book", "")
+        assert page.read_text().count("download") == 1
+
+
 def test_the_search_s_excerpts_are_told_what_to_leave_out(tmp_path):
     script = tmp_path / "searchtools.js"
-    script.write_text('for (const query of [".headerlink", "script", "style"]) {}')
-    prose_in_excerpts(tmp_path)
-    assert "div.cell" in script.read_text()
-    prose_in_excerpts(tmp_path)  # a second build finds it done
+    script.write_text("".join(SEARCH))
+    mend_search(tmp_path)
+    assert script.read_text() == "".join(SEARCH.values())
+    mend_search(tmp_path)  # a second build finds it done
+    assert script.read_text() == "".join(SEARCH.values())
     script.write_text("another version of Sphinx")
     with pytest.raises(ValueError, match="Sphinx has changed"):
-        prose_in_excerpts(tmp_path)
+        mend_search(tmp_path)
 
 
 def test_the_formulas_of_calculators_become_functions():

@@ -9,25 +9,34 @@ from llmlib.book import ClaimError, claim, lab, named, real_model
 from llmlib.book.real_model import SMOLLM2, VARIABLE, model_name
 from tests.pretrained_files import LLAMA, folder, llama_weights
 
+ROWS = 261  # of the embedding
+
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A reader's folder, whose name has a blank, set as `make lab MODEL=...` does."""
     path = tmp_path / "my model"
     path.mkdir()
-    folder(path, LLAMA, llama_weights())
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(["a b c abc"] * 9, trainers.BpeTrainer(vocab_size=61))
-    tokenizer.save(str(path / "tokenizer.json"))
+    ends = {f"{name}.weight": torch.randn(ROWS, 24) for name in ("model.embed_tokens", "lm_head")}
+    folder(path, LLAMA, {**llama_weights(), **ends}, vocab_size=ROWS)
+    write_tokenizer(path, pre_tokenizers.ByteLevel.alphabet())
     monkeypatch.setenv(VARIABLE, str(path))
     return path
 
 
+def write_tokenizer(path, alphabet):
+    """A tokenizer of bytes: of these, and of those in a short text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=ROWS, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(["a b c abc"] * 9, trainer)
+    tokenizer.save(str(path / "tokenizer.json"))
+
+
 def test_the_chapters_get_the_readers_model(own):
     model, tokenizer = real_model(torch.float64)
-    assert model.config.vocab_size == 61
+    assert model.config.vocab_size == ROWS
     assert model.embedding.weight.dtype == torch.float64
     assert tokenizer.decode(tokenizer.encode("cab")) == "cab"
     assert model_name() == "my model"
@@ -83,8 +92,18 @@ def test_chapters_are_copied_without_outputs_and_a_readers_copy_stays(own):
 
 
 def test_what_is_opened_is_said_in_a_line(own):
-    numbers = sum(x.numel() for x in llama_weights().values())
+    numbers = sum(x.numel() for x in llama_weights().values()) + 2 * (ROWS - 61) * 24
     assert lab.opened(own) == f"my model: {numbers:,} parameters, 2 layers: 2 A"
+
+
+@pytest.mark.bad_input
+def test_a_tokenizer_that_cannot_write_the_chapters_is_refused_at_once(own):
+    write_tokenizer(own, [])
+    said = r"my model's tokenizer has no token for 'd' 'e' .* \(92 of 96 letters\).*every byte"
+    with pytest.raises(ValueError, match=said):
+        real_model()
+    with pytest.raises(SystemExit, match=f"MODEL: {said}"):
+        lab.opened(own)
 
 
 @pytest.mark.bad_input

@@ -1,6 +1,7 @@
 """Every page: silent, self-contained, whole links, on a phone, and still for who wants it so."""
 
 import functools
+import gzip
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ from tests.browser.conftest import HTML, SCHEMES, TOTALS, WEIGHTS, stored_html
 
 pytestmark = pytest.mark.browser
 HIGHEST = 20_000  # px on a page 1,280 px wide
+HEAVIEST = 1_000_000  # bytes that a page loads, as a web server compresses them
+
+
+@functools.cache
+def compressed(path: Path) -> int:
+    """The bytes of a file on their way: text is compressed, fonts and pictures are already."""
+    data = path.read_bytes()
+    return min(len(data), len(gzip.compress(data)))
 
 
 def inspect(visit: Any, bases: Any, scheme: str, name: str) -> None:
@@ -25,6 +34,7 @@ def inspect(visit: Any, bases: Any, scheme: str, name: str) -> None:
     if scheme == "http":
         files = [HTML / unquote(url.removeprefix(bases["http"])) for url in opened.requested]
         WEIGHTS[name] = sum(path.stat().st_size for path in files if path.is_file())
+        assert sum(compressed(path) for path in files if path.is_file()) <= HEAVIEST
     assert checks.external_requests(opened) == []
     assert opened.complaints == []
 
@@ -51,6 +61,17 @@ def test_formulas_are_set(visit: Any, scheme: str, chapter: str) -> None:
 
 def test_phone_does_not_scroll_sideways(visit: Any, chapter: str) -> None:
     assert checks.too_wide(visit("file", chapter).page) == []
+
+
+def test_phone_with_letters_twice_as_large_does_not_scroll_sideways(
+    visit: Any, chapter: str
+) -> None:
+    page = visit("file", chapter).page
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    try:
+        assert checks.too_wide(page) == []
+    finally:
+        page.evaluate("document.documentElement.style.fontSize = ''")
 
 
 def test_nothing_moves_for_who_prefers_it_so(visit: Any, chapter: str) -> None:

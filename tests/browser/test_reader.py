@@ -76,6 +76,58 @@ def test_a_link_a_reload_and_back_find_the_place(
     assert abs(page.evaluate(TOP, ids[len(ids) // 2]) - before) < 2
 
 
+# As Firefox has it: what cuts a picture's lines is visible, and a long page starts at its top.
+LIKE_FIREFOX = """{
+  history.scrollRestoration = "manual";
+  const isVisible = Element.prototype.checkVisibility;
+  Element.prototype.checkVisibility = function () {
+    return isVisible.call(this.closest("svg") ?? this);
+  };
+}"""
+CLIPPED = "document.querySelector('.lm-figure svg:has(clipPath)')"
+
+
+def test_a_reload_finds_the_place_inside_a_picture(
+    page: Page, scheme: str, bases: dict[str, str]
+) -> None:
+    """The names in a picture are new with each drawing, so none of them is a place."""
+    page.add_init_script(LIKE_FIREFOX)
+    opened(page, f"{bases[scheme]}chapters/activations.html")
+    page.evaluate(f"{CLIPPED}.scrollIntoView({{ behavior: 'instant' }})")
+    page.mouse.wheel(0, -137)
+    page.wait_for_timeout(300)
+    top = f"{CLIPPED}.getBoundingClientRect().top"
+    before = page.evaluate(top)
+    page.reload()
+    settle(page)
+    assert abs(page.evaluate(top) - before) < 2
+
+
+def test_a_search_finds_pages_without_an_error(
+    page: Page, scheme: str, bases: dict[str, str]
+) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{bases[scheme]}search.html?q=attention")
+    found = page.locator("#search-results li a[href*='attention.html']")
+    found.first.wait_for()
+    page.wait_for_timeout(500)  # the excerpts come after the list
+    assert complaints == []
+    excerpts = page.locator("#search-results li p.context")
+    assert (excerpts.count() > 0) == (scheme == "http"), "from disk no page can be read"
+
+
+def test_a_notebook_is_saved(page: Page, scheme: str, bases: dict[str, str]) -> None:
+    opened(page, f"{bases[scheme]}{PAGE}.html")
+    link = page.locator(".btn-download-source-button")
+    assert link.get_attribute("download") is not None
+    if scheme == "http":  # from disk browsers show it all the same
+        with page.expect_download() as waiting:
+            link.dispatch_event("click")
+        assert waiting.value.suggested_filename == "parameters.ipynb"
+
+
 def test_answers_and_settings_survive_a_reload(
     page: Page, scheme: str, bases: dict[str, str]
 ) -> None:
@@ -104,6 +156,35 @@ def test_a_verdict_goes_with_the_answer_it_judged(
     assert verdict.inner_text()
     box.fill("12")
     assert not verdict.inner_text()
+
+
+def test_a_cell_is_read_without_hovering(page: Page, scheme: str, bases: dict[str, str]) -> None:
+    opened(page, f"{bases[scheme]}chapters/overview.html")
+    figure = page.locator(".lm-explorer:has(.lm-scroll > svg)").first
+    said, box = figure.locator(".lm-reading"), figure.locator(".lm-scroll:has(> svg)")
+    cells = box.locator("rect:has(title)")
+    values = [text.split()[-1] for text in cells.locator("title").all_text_contents()]
+    across = cells.evaluate_all("cells => new Set(cells.map(cell => cell.getAttribute('x'))).size")
+    assert said.inner_text() == ""
+    box.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        box.press(key)  # the first one comes to the first cell
+    assert said.inner_text().split()[-1] == values[across + 1]
+    assert page.evaluate("document.activeElement.className") == "lm-scroll"
+    cells.nth(across - 1).click(force=True)  # on its word
+    first = said.inner_text()
+    assert first.split()[-1] == values[across - 1]
+    figure.locator("input[type=range]").first.press("ArrowRight")
+    assert said.inner_text().split(":")[0] == first.split(":")[0], "the same cell of the next frame"
+
+
+def test_letters_of_a_wide_grid_stay_large(page: Page, scheme: str, bases: dict[str, str]) -> None:
+    opened(page, f"{bases[scheme]}chapters/model_cards.html")
+    shown = page.locator(".lm-scroll > svg").evaluate_all(
+        "all => all.map(svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"
+    )
+    assert min(shown) > 0.89
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
 def test_a_figure_s_setting_has_an_address(page: Page, scheme: str, bases: dict[str, str]) -> None:

@@ -174,7 +174,6 @@ def test_a_gradient_reaches_every_weight() -> None:
         (arch.changed(NEAR, arch.Block, feed_forward=arch.Experts(4, 2, arch.FeedForward(8))),
          "layer 2: Experts"),
         (arch.changed(NEAR, arch.FeedForward, clamp=7.0), "layer 2: FeedForward.*clamp=7.0"),
-        (arch.changed(NEAR, arch.Block, cross=arch.Attention(4, 4, 8)), "layer 2: .*cross"),
         (arch.changed(NEAR, arch.Norm, bias=True), "layer 2: Norm.*no bias"),
         (arch.changed(KINDS["latent"], arch.Latent, norm=arch.LAYER), "layer 2: .* over latents"),
     ],

@@ -158,6 +158,8 @@ OTHERS = {
         "dim": [36], "vocab_size": [101], "context": [12], "stack": [], "source": [],
         "tied": [False], "segments": [], "embedding_scale": [3.0], "head": [], "softcap": [2.0],
         "output_scale": [0.3],
+        # A decoder with one of these is refused.
+        "transform": [], "head_bias": [], "pooler": [],
     },
 }  # fmt: skip
 CHANGES = [

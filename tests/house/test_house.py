@@ -26,7 +26,16 @@ FLOORS = {
         *("training",),
     },
     "models": {
-        *("positions", "blocks", "ends", "stack", "decoder", "encoder", "encoder_decoder"),
+        *(
+            "positions",
+            "source",
+            "blocks",
+            "ends",
+            "stack",
+            "decoder",
+            "encoder",
+            "encoder_decoder",
+        ),
         "pretrained",
     },
     "book": {"book"},
@@ -56,7 +65,9 @@ CONTRACT = {
     "llmlib.flash_attention": ["flash_attention", "flash_attention_packed"],
     "llmlib.kv_cache": ["KVCache", "RollingKVCache", "LatentKVCache", "QuantizedKVCache"],
     "llmlib.sampling": ["greedy", "Sampler"],
-    "llmlib.tokenization": ["BPETokenizer", "ByteLevelBPETokenizer"],
+    "llmlib.tokenization": [
+        *("BPETokenizer", "ByteLevelBPETokenizer", "WordPieceTokenizer", "UnigramTokenizer"),
+    ],
     "llmlib.decoder": ["DecoderConfig", "Decoder", "generate"],
     "llmlib.encoder": ["Encoder"],
     "llmlib.encoder_decoder": ["EncoderDecoder", "generate"],
@@ -157,7 +168,7 @@ def test_the_marked_way_is_as_long_as_it_says() -> None:
     text = (ROOT / "llmlib" / "__init__.py").read_text(encoding="utf-8")
     assert all(f"`{file}`" in text for file in way)
     files = [(ROOT / "llmlib" / file).read_text(encoding="utf-8") for file in way]
-    assert 850 < sum(len(file.splitlines()) for file in files) < 950
+    assert 900 < sum(len(file.splitlines()) for file in files) < 1000
 
 
 def length(node: Any) -> int:

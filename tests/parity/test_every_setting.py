@@ -20,6 +20,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from llmlib.encoder import Encoder
 from llmlib.pretrained import load
 from llmlib.pretrained.huggingface import FAMILIES
 from llmlib.pretrained.settings import NUMBER, POSITIVE, Harmless, SameAs, Used
@@ -178,7 +179,8 @@ def verdict(kind, changes, without=()):
     (path / "config.json").write_text(json.dumps(changed))
     try:
         with torch.no_grad():
-            ours = load(path)(IDS)
+            model = load(path)
+            ours = model.head(model(IDS)) if isinstance(model, Encoder) else model(IDS)
     except ValueError as error:
         text = str(error)
         named = any(key in text for key in (*changes, *without)) or "model_type" in changes

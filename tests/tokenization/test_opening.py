@@ -146,6 +146,49 @@ def test_a_folder_of_before_tokenizer_json(tmp_path):
     assert open_tokenizer(tmp_path).encode("Hello world") == [15496, 995]
 
 
+def test_a_vocabulary_whose_special_tokens_have_other_names(tmp_path):
+    (tmp_path / "vocab.txt").write_text("<s>\n</s>\n<unk>\n[UNK]\na\n", encoding="utf-8")
+    names = {"cls_token": "<s>", "sep_token": {"content": "</s>"}, "unk_token": "<unk>"}
+    for file, others in (
+        ("tokenizer_config.json", {"tokenizer_class": "BertTokenizerFast"}),
+        ("special_tokens_map.json", {}),
+    ):
+        (tmp_path / file).write_text(json.dumps(names | others), encoding="utf-8")
+        tokenizer = open_tokenizer(tmp_path)
+        assert tokenizer.encode("a b", add_special=True) == [0, 4, 2, 1]
+        assert tokenizer.special_tokens == {"<s>": 0, "</s>": 1, "<unk>": 2}
+        (tmp_path / file).unlink()
+
+
+@bad_input
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"tokenizer_class": "EsmTokenizer"}, "tokenizer_class is 'EsmTokenizer', expected BertT"),
+        ({"do_basic_tokenize": False}, "do_basic_tokenize is False, which is not read here"),
+        ({"never_split": ["a"]}, r"never_split is \['a'\], which is not read here"),
+        ({"unk_token": "<unk>"}, r"vocab\.txt: .*no token <unk>"),
+        ({"unk_token": 1}, "unk_token is 1, expected a text"),
+        ({"bos_token": "a"}, "bos_token names 'a', which is no added token"),
+        ({"new": 1}, "the key 'new' is 1, which is not read here"),
+        ({"added_tokens_decoder": {"9": {"content": "x"}}}, r"decoder\['9'\] is .*no added token"),
+    ],
+)
+def test_what_lies_beside_a_vocabulary_and_changes_ids_is_refused(config, problem, tmp_path):
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\na\n", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match=problem):
+        open_tokenizer(tmp_path)
+
+
+@bad_input
+def test_tokens_that_are_added_to_a_vocabulary_are_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\na\n", encoding="utf-8")
+    (tmp_path / "added_tokens.json").write_text('{"new": 4}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"added_tokens\.json adds \['new'\] to vocab\.txt"):
+        open_tokenizer(tmp_path)
+
+
 @bad_input
 def test_a_folder_without_a_tokenizer_says_what_it_lacks(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"tokenizer\.json is not there$"):

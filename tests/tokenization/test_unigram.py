@@ -5,8 +5,18 @@ import json
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llmlib.tokenization import UnigramTokenizer, WordPieceTokenizer, likeliest, open_tokenizer
+from llmlib.formats.packaged import kjv_text
+from llmlib.tokenization import (
+    UnigramTokenizer,
+    WordPieceTokenizer,
+    likeliest,
+    open_tokenizer,
+    reference_likeliest,
+)
+from llmlib.tokenization.normalizers import Lowercase
 
 bad_input = pytest.mark.bad_input
 
@@ -56,6 +66,57 @@ def test_unknown_characters_are_bytes_one_token_or_an_error():
     assert UnigramTokenizer(tokens, scores, pattern=(), unknown=0).encode("aéé") == [1, 0]
     with pytest.raises(ValueError, match="'é' has no token, and there is none for the unknown"):
         UnigramTokenizer(tokens, scores, pattern=()).encode("é")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return UnigramTokenizer.train(kjv_text()[:12_000], 300, special_tokens=["</s>"])
+
+
+def test_what_was_trained_has_the_unknown_the_likeliest_and_special_tokens(trained):
+    assert trained.vocab_size == 300
+    assert (trained.tokens[0], trained.tokens[-1], trained.unknown) == ("<unk>", "</s>", 0)
+    assert trained.special_tokens == {"<unk>": 0, "</s>": 299}
+    assert trained.scores[1:] == sorted(trained.scores[1:], reverse=True)
+    text = kjv_text()[:12_000]
+    assert trained.decode(trained.encode(text)) == text
+    assert trained.encode("</s>", allow_special=True) == [299]
+    assert trained.decode(trained.encode("in the beginning 世")) == "in the beginning <unk>"
+
+
+@given(st.text(st.sampled_from("the and of\nGod:"), max_size=40))
+def test_every_text_of_known_characters_comes_back_in_the_likeliest_tokens(trained, text):
+    ids = trained.encode(text)
+    scores = dict(zip(trained.tokens[1:-1], trained.scores[1:], strict=True))
+    expected = [reference_likeliest(piece, scores) for piece in trained.pieces(text)]
+    assert [trained.tokens[i] for i in ids] == list(itertools.chain.from_iterable(expected))
+    # a space at the very beginning is the mark that stands there anyway
+    assert trained.decode(ids) == text.removeprefix(" ")
+
+
+def test_training_keeps_to_its_normalization_and_comes_back_from_a_file(tmp_path):
+    tokenizer = UnigramTokenizer.train("Ab ab AB <unk> aB", 40, normalization=(Lowercase(),))
+    assert "A" not in tokenizer.tokens
+    assert tokenizer.tokens.count("<unk>") == 1
+    assert tokenizer.encode("AB") == tokenizer.encode("ab")
+    assert tokenizer.encode("<unk>") != [0]
+    tokenizer.save(tmp_path)
+    loaded = UnigramTokenizer.load(tmp_path)
+    for name in ("tokens", "scores", "unknown", "added_tokens", "pattern", "decoding"):
+        assert getattr(loaded, name) == getattr(tokenizer, name), name
+    assert loaded.encode("ab Ab <unk>") == tokenizer.encode("ab Ab <unk>")
+
+
+@bad_input
+def test_what_cannot_be_trained_on_is_named():
+    with pytest.raises(ValueError, match=r"vocab_size is 3, expected 4 \(characters, <unk>"):
+        UnigramTokenizer.train("ab", 3)
+    with pytest.raises(ValueError, match=r"lone surrogate U\+D800 at position 0"):
+        UnigramTokenizer.train("\ud800", 30)
+    with pytest.raises(TypeError, match="vocab_size is True, expected an integer"):
+        UnigramTokenizer.train("ab", True)
+    with pytest.raises(TypeError, match="special_tokens is '</s>', expected a list of texts"):
+        UnigramTokenizer.train("ab", 30, special_tokens="</s>")
 
 
 def model(**more):

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from llmlib.activations import matched_ffn_dim
 from llmlib.book.labs.normalization import toy_decoder
+from llmlib.book.labs.tables import read_rows, write_rows
+from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.tokenization import AnyTokenizer
 
 FILE = Path(__file__).with_suffix(".tsv")
 TEXTS = Path(__file__).with_name("unit_texts.tsv")
-START = 0  # SmolLM2's token between texts
 DIM = 48
 _MATCHED = {"gated": True, "ffn_dim": matched_ffn_dim(4 * DIM)}
 BLOCKS: dict[str, dict[str, Any]] = {
@@ -56,17 +57,12 @@ def block_decoder(block: str, vocab_size: int, n_layers: int, seed: int) -> Deco
 
 def save(runs: Iterable[Run], path: Path = FILE) -> None:
     """Write the runs as a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(Run._fields)
-        writer.writerows([*run[:-1], f"{run.loss:.4f}"] for run in runs)
+    write_rows(path, Run, runs, loss=".4f")
 
 
 def stored(path: Path = FILE) -> list[Run]:
     """The runs of the table."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return [Run(**{k: Run.__annotations__[k](v) for k, v in row.items()}) for row in rows]
+    return read_rows(path, Run)
 
 
 # --- units of a real model ----------------------------------------------------------------------
@@ -81,21 +77,22 @@ def unit_texts() -> list[str]:
 
 @torch.no_grad()
 def read_units(
-    model: Decoder, token_ids: Sequence[int]
+    model: Decoder, start: Sequence[int], token_ids: Sequence[int]
 ) -> tuple[Float[Tensor, "layers seq units"], Float[Tensor, "layers seq units"]]:
     """What each unit gives (what `down` reads), and its gate before Swish, without the start token.
 
     The start token is put in front, and left out of the result: what it does is another story.
     """
+    n = len(start)
     given: list[Tensor] = []
     gates: list[Tensor] = []
     hooks = []
     for block in model.blocks:
         part: Any = block.feed_forward
-        hooks.append(part.down.register_forward_pre_hook(lambda _, x: given.append(x[0][0, 1:])))
-        hooks.append(part.gate.register_forward_hook(lambda _, __, y: gates.append(y[0, 1:])))
+        hooks.append(part.down.register_forward_pre_hook(lambda _, x: given.append(x[0][0, n:])))
+        hooks.append(part.gate.register_forward_hook(lambda _, __, y: gates.append(y[0, n:])))
     try:
-        model(torch.tensor([[START, *token_ids]]))
+        model(torch.tensor([[*start, *token_ids]]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -114,7 +111,8 @@ class Units:
     ) -> None:
         self.tokenizer, self.ids = tokenizer, [tokenizer.encode(text) for text in texts]
         self.count = count
-        read = [read_units(model, ids) for ids in self.ids]
+        start = start_of(tokenizer)
+        read = [read_units(model, start, ids) for ids in self.ids]
         self.given = [given for given, _ in read]
         self.gates = torch.cat([gates for _, gates in read], dim=1)
         self._rank()

@@ -7,7 +7,6 @@ which `stored` reads. `TwoPatterns` is the task that asks for two looks at once;
 in attention_looks.tsv, which `stored_looks` reads.
 """
 
-import csv
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 import llmlib.architecture as arch
 from llmlib.attention import Attention
+from llmlib.book.labs.tables import read_rows, write_rows
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.training import Batch
 
@@ -67,18 +67,14 @@ class Run(NamedTuple):
 
 def save(runs: Iterable[Run], path: Path = FILE) -> None:
     """Write the runs as a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(Run._fields)
-        writer.writerows([run.variant, run.seed, f"{run.loss:.4f}"] for run in runs)
+    write_rows(path, Run, runs, loss=".4f")
 
 
 def stored(path: Path = FILE) -> dict[str, list[float]]:
     """The losses of every variant, by seed."""
     found: dict[str, list[float]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            found.setdefault(row["variant"], []).append(float(row["loss"]))
+    for run in read_rows(path, Run):
+        found.setdefault(run.variant, []).append(run.loss)
     return found
 
 
@@ -175,14 +171,9 @@ def looks(
 
 def save_looks(found: Iterable[Look], path: Path = LOOKS_FILE) -> None:
     """Write the models of the task as a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(Look._fields)
-        writer.writerows([*one[:3], *(f"{share:.3f}" for share in one[3:])] for one in found)
+    write_rows(path, Look, found, **dict.fromkeys(Look._fields[3:], ".3f"))
 
 
 def stored_looks(path: Path = LOOKS_FILE) -> list[Look]:
     """The models that the benchmark stored."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t"))[1:]
-    return [Look(*map(int, row[:3]), *map(float, row[3:])) for row in rows]
+    return read_rows(path, Look)

@@ -90,14 +90,15 @@ BOXES = (
     Box(470, 452, "attention", "attention", 2),
     Box(270, 292, "norm", "normalization", 3),
     Box(470, 292, "feed-forward", "activations", 1),
-    Box(110, 562, "token ids", "tokenization", 6),
-    Box(470, 562, "positions", "position_encoding", 6),
+    Box(110, 586, "token ids", "tokenization", 6),
+    Box(110, 524, "embedding", "parameters", 6),
+    Box(470, 586, "positions", "position_encoding", 6),
     Box(110, 142, "final norm", "normalization", 3),
     Box(110, 76, "head", "parameters", 6),
     Box(470, 76, "choice", "decoding", 6),
 )
 LINES = (
-    "M110 544V516M110 482V160M110 124V96M186 76H392M470 544V474",
+    "M110 568V544M110 506V160M110 124V96M186 76H392M470 568V474",
     "M110 452H192M346 452H392M470 434V392H126",
     "M110 292H192M346 292H392M470 274V232H126",
 )
@@ -122,7 +123,7 @@ def block_picture() -> HTML:
         for y in (392, 232)
     )
     return HTML(
-        '<div class="lm-plot"><svg xmlns="http://www.w3.org/2000/svg" viewBox="20 44 560 550" '
+        '<div class="lm-plot"><svg xmlns="http://www.w3.org/2000/svg" viewBox="20 44 560 574" '
         'role="group" aria-labelledby="forward-block" fill="currentColor" style="width: 460px; '
         'max-width: 100%; height: auto; font-size: 15px">'
         f'<title id="forward-block">{ALT}</title><defs><marker id="forward-arrow" '
@@ -132,8 +133,7 @@ def block_picture() -> HTML:
         '<rect x="40" y="186" width="530" height="300" rx="12" stroke-dasharray="6 5"/></g>'
         f'<g stroke="var(--series-1)" stroke-width="1.8">{sums}</g>'
         + "".join(box.svg() for box in BOXES)
-        + '<g text-anchor="middle"><text x="110" y="506">embedding</text>'
-        '<text x="420" y="380">tokens meet here only</text>'
+        + '<g text-anchor="middle"><text x="420" y="380">tokens meet here only</text>'
         '<text x="420" y="220">each token alone</text>'
-        '<text x="530" y="479">L blocks</text></g></svg></div>'
+        '<text x="530" y="208">L blocks</text></g></svg></div>'
     )

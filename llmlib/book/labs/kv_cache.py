@@ -7,7 +7,6 @@ measures all of it on SmolLM2 and stores the losses in kv_cache.tsv, which `stor
 minutes of one core.
 """
 
-import csv
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmlib.book.labs.tables import read_rows, write_rows
 from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.formats.packaged import kjv_text
@@ -206,20 +206,15 @@ class Run(NamedTuple):
 
 def save(runs: Iterable[Run], path: Path = FILE) -> None:
     """Write the runs as a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(Run._fields)
-        writer.writerows([*run[:-1], f"{run.loss:.3f}"] for run in runs)
+    write_rows(path, Run, runs, loss=".3f")
 
 
 def stored(experiment: str, path: Path = FILE) -> dict[str, dict[str, float]]:
     """Setting -> text -> loss, the mean over seeds."""
     found: dict[str, dict[str, list[float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            if row["experiment"] == experiment:
-                texts = found.setdefault(row["setting"], {})
-                texts.setdefault(row["text"], []).append(float(row["loss"]))
+    for run in read_rows(path, Run):
+        if run.experiment == experiment:
+            found.setdefault(run.setting, {}).setdefault(run.text, []).append(run.loss)
     return {
         setting: {text: sum(seeds) / len(seeds) for text, seeds in texts.items()}
         for setting, texts in found.items()

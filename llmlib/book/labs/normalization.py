@@ -7,7 +7,6 @@ other norms (`with_norms`), and no residual path (`without_residual`).
 which `stored` reads.
 """
 
-import csv
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmlib.blocks import Block
+from llmlib.book.labs.tables import read_rows, write_rows
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.kv_cache import LayerCache, Reader
 from llmlib.positions import Positions
@@ -253,14 +253,9 @@ def trained_loss(
 
 def save(runs: Iterable[Run], path: Path = FILE) -> None:
     """Write the runs as a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(Run._fields)
-        writer.writerows([*run[:-1], f"{run.loss:.3f}"] for run in runs)
+    write_rows(path, Run, runs, loss=".3f")
 
 
 def stored(path: Path = FILE) -> list[Run]:
     """The runs of the table."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return [Run(**{k: Run.__annotations__[k](v) for k, v in row.items()}) for row in rows]
+    return read_rows(path, Run)

@@ -8,10 +8,8 @@ without some of them (`losses_without`), and whether RoPE's bound says anything 
 (`decay_bounds`).
 """
 
-import csv
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from torch import Tensor
 import llmlib.architecture as arch
 from llmlib.attention import Attention
 from llmlib.blocks import Block
+from llmlib.book.labs.tables import read_rows, write_rows
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.position_encoding import Scaling, rope_frequencies
 
@@ -115,28 +114,12 @@ class Measurement:
 
 def save(measurements: Iterable[Measurement], file: Path = FILE) -> None:
     """Write the runs as a table, losses to four decimals."""
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        table.writerow([field.name for field in dataclasses.fields(Measurement)])
-        for one in measurements:
-            row = [one.encoding, one.seed, one.length, f"{one.pieces:.4f}", f"{one.full:.4f}"]
-            table.writerow(row)
+    write_rows(file, Measurement, measurements, pieces=".4f", full=".4f")
 
 
 def stored(file: Path = FILE) -> list[Measurement]:
     """The runs that the benchmark stored."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        return [_measurement(row) for row in csv.DictReader(stream, delimiter="\t")]
-
-
-def _measurement(row: Mapping[str, str]) -> Measurement:
-    return Measurement(
-        row["encoding"],
-        int(row["seed"]),
-        int(row["length"]),
-        float(row["pieces"]),
-        float(row["full"]),
-    )
+    return read_rows(file, Measurement)
 
 
 # --- RoPE's pairs in a trained model ----------------------------------------------------------

@@ -5,8 +5,6 @@ runs themselves, which `benchmarks/vocabularies.py` makes and stores in tokeniza
 """
 
 import copy
-import csv
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +18,7 @@ from torch import Tensor
 
 import llmlib.architecture as arch
 from llmlib.accounting import forward_flops
+from llmlib.book.labs.tables import read_rows, write_rows
 from llmlib.book.widgets import Vocabulary, first_merges
 from llmlib.decoder import Decoder, DecoderConfig
 from llmlib.formats.packaged import gpt2_encoder_json, gpt2_vocab_bpe, smollm2_gguf
@@ -179,7 +178,8 @@ def letter_probe(
 
     Ridge regression on four words of five, tested on the fifth. The controls: the same with the
     answers shuffled over the words, the length of the word in the place of its row, and always
-    giving the more frequent answer.
+    giving the more frequent answer. The last entry does not depend on how frequent the letter is:
+    of all pairs of a word that holds it and one that does not, the share ranked rightly.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(words), generator=generator)
@@ -187,27 +187,30 @@ def letter_probe(
     holds = torch.tensor([letter in word for word in words]).double()
     lengths = torch.tensor([[float(len(word))] for word in words]).double()
 
-    def reader(inputs: Tensor) -> Callable[[Tensor], float]:
-        """What a reading of these inputs gets right, for any answers."""
+    def reader(inputs: Tensor) -> Callable[[Tensor], Tensor]:
+        """What a reading of these inputs says of the unseen words, for any answers."""
         x = (inputs - inputs.mean(0)).double()
         gram = x[learn].mT @ x[learn] + 30 * torch.eye(x.shape[1], dtype=x.dtype)
 
-        def right(answers: Tensor) -> float:
+        def said(answers: Tensor) -> Tensor:
             mean = answers[learn].mean()
-            weights = torch.linalg.solve(gram, x[learn].mT @ (answers[learn] - mean))
-            said = x[test] @ weights + mean > 0.5
-            return (said == answers[test].bool()).double().mean().item()
+            return x[test] @ torch.linalg.solve(gram, x[learn].mT @ (answers[learn] - mean)) + mean
 
-        return right
+        return said
+
+    def right(said: Tensor, answers: Tensor) -> float:
+        return ((said > 0.5) == answers[test].bool()).double().mean().item()
 
     by_row = reader(rows)
+    said, has = by_row(holds), holds[test].bool()
     shuffled = holds[torch.randperm(len(words), generator=generator)]
     often = max(holds[test].mean().item(), 1 - holds[test].mean().item())
     return {
-        "rows": by_row(holds),
-        "shuffled answers": by_row(shuffled),
-        "length alone": reader(lengths)(holds),
+        "rows": right(said, holds),
+        "shuffled answers": right(by_row(shuffled), shuffled),
+        "length alone": right(reader(lengths)(holds), holds),
         "always the same": often,
+        "pairs in order": (said[has, None] > said[~has]).double().mean().item(),
     }
 
 
@@ -233,19 +236,11 @@ class Run:
 
 def save(runs: Iterable[Run], file: Path = FILE) -> None:
     """Write the runs as a table."""
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        table.writerow([field.name for field in dataclasses.fields(Run)])
-        for run in runs:
-            values = dataclasses.asdict(run)
-            shown = {"megabytes": ".3f", "flops": ".3e"}
-            shown |= {"nats_per_token": ".4f", "bits_per_byte": ".4f", "lr": "g"}
-            table.writerow([format(values[name], shown.get(name, "")) for name in values])
+    shown = {"megabytes": ".3f", "flops": ".3e"}
+    shown |= {"nats_per_token": ".4f", "bits_per_byte": ".4f", "lr": "g"}
+    write_rows(file, Run, runs, **shown)
 
 
 def stored(file: Path = FILE) -> list[Run]:
     """The runs that the benchmark stored."""
-    kinds = {field.name: field.type for field in dataclasses.fields(Run)}
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    return [Run(**{k: kinds[k](v) for k, v in row.items()}) for row in rows]  # type: ignore
+    return read_rows(file, Run)

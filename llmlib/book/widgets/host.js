@@ -94,7 +94,8 @@ function showTarget() {
   target.scrollIntoView({ behavior: "instant" });
 }
 
-const places = () => [...document.querySelectorAll(".bd-article [id]")].filter((element) => element.checkVisibility());
+// Not what a picture names: those names are new with each drawing, and Firefox calls them visible.
+const places = () => [...document.querySelectorAll(".bd-article [id]:not(svg *)")].filter((element) => element.checkVisibility());
 const KEY = `${PAGE}.place`;
 
 /** The last thing with a name above the middle of the window, and where it stands. */

@@ -31,6 +31,7 @@ function drawMark({ root, x, y, area }, [px, py, text]) {
 
 function drawPanel(parent, panel, values, marks, width) {
   const box = html("div", { class: "lm-panel" }, parent);
+  box.style.width = `${width}px`; // a long legend wraps: it does not push the next panel down
   html("p", { class: "lm-title" }, box, panel.title);
   legend(box, panel.series);
   const xDomain = [panel.x[0], panel.x[panel.x.length - 1]];

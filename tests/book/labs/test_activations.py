@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from typing import ClassVar
 
 import pytest
 import torch
@@ -51,11 +52,20 @@ def test_each_block_was_run_with_three_seeds():
 class Letters:
     """A tokenizer of letters, as far as `Units` asks for one."""
 
-    def encode(self, text):
+    special_tokens: ClassVar = {"<|endoftext|>": 0}
+
+    def encode(self, text, add_special=False):
         return [ord(letter) - ord("a") + 1 for letter in text]
 
     def decode(self, ids):
         return "".join(chr(one + ord("a") - 1) for one in ids)
+
+
+def test_a_model_without_a_start_token_reads_the_text_alone():
+    given, _ = read_units(tiny(), [], [3, 4, 5])
+    assert given.shape == (2, 3, 24)
+    other, _ = read_units(tiny(), [0], [3, 4, 5])
+    assert not torch.equal(given, other)
 
 
 def tiny():
@@ -66,7 +76,7 @@ def tiny():
 @torch.no_grad()
 def test_what_is_read_is_what_down_multiplies():
     model = tiny()
-    given, gates = read_units(model, [3, 4, 5])
+    given, gates = read_units(model, [0], [3, 4, 5])
     assert given.shape == gates.shape == (2, 3, 24)
     states = model.hidden_states(torch.tensor([[0, 3, 4, 5]]))
     block = model.blocks[1]

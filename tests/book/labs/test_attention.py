@@ -77,7 +77,8 @@ def test_looks_survive_being_stored(tmp_path):
     save_looks(found, tmp_path / "looks.tsv")
     assert stored_looks(tmp_path / "looks.tsv") == found
     seen = [one[:3] for one in stored_looks()]
-    assert seen == [(h, n, seed) for h in (1, 2) for n in (300, 1500) for seed in range(5)]
+    steps = {1: (300, 1500, 6000), 2: (300, 1500)}
+    assert seen == [(h, n, seed) for h in steps for n in steps[h] for seed in range(5)]
 
 
 def test_answers_by_hand():

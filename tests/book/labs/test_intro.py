@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
-from llmlib.book.labs.intro.chapter_map import CHAPTERS, minutes, parts
+from llmlib.book.labs.intro.chapter_map import CHAPTERS, minutes, parts, show_map
 from llmlib.book.labs.intro.guesses import arrivals, rungs
 from llmlib.book.labs.intro.thumbnails import THUMBNAILS
 
@@ -44,6 +46,16 @@ def test_the_map_describes_every_chapter_and_no_other() -> None:
     listed.remove("references")  # a list, not a chapter to read
     assert sorted(listed) == sorted(CHAPTERS) == sorted(THUMBNAILS)
     assert [name for _, names in parts(ROOT) for name in names] == listed
+
+
+def test_the_map_is_shown_wherever_the_notebook_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    InteractiveShell.instance()  # `display` gives rich output only inside one
+    with capture_output() as shown:
+        show_map()
+    assert shown.outputs[0].data["text/html"].count("lm-card-title") == len(CHAPTERS)
 
 
 def test_what_a_chapter_needs_is_a_chapter_and_there_is_no_circle() -> None:

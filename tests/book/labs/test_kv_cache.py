@@ -1,5 +1,7 @@
 """The KV cache chapter's experiments: what is evicted, what is left out, stored runs."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,8 @@ from llmlib.book.labs.kv_cache import (
     kept_keys,
     losses,
     passage,
+    ranks,
+    ranks_of_more_text,
     recorded,
     save,
     stored,
@@ -107,6 +111,26 @@ def test_all_directions_change_nothing_and_few_change_much(model):
     with flattened(model, found, 2):
         assert (model(ids) - whole).abs().max() > 0.01
     torch.testing.assert_close(model(ids), whole)
+
+
+@torch.no_grad()
+def test_directions_of_more_text_are_tested_on_the_same_tokens(model):
+    """Sixteen directions are all that the model has: there what was fitted does not matter."""
+    letters = ByteLevelBPETokenizer.train("in the beginning " * 9, 256)
+    model = Decoder(dataclasses.replace(model.config, vocab_size=256))
+    for p in model.parameters():
+        p.data *= 6 if p.ndim == 2 else 1
+    one, more = (
+        {(run.setting, run.text): run.loss for run in found}
+        for found in (ranks(model, letters), ranks_of_more_text(model, letters, pieces=2))
+    )
+    assert set(more) == {(str(rank), text) for rank in RANKS for text in BEGINNINGS}
+    for (rank, text), loss in more.items():
+        if int(rank) >= 16:
+            assert loss == pytest.approx(one["all", text], abs=1e-4)
+        else:
+            assert loss != pytest.approx(one["all", text], abs=1e-4)
+            assert loss != pytest.approx(one[rank, text], abs=1e-6), "fitted on other tokens"
 
 
 def test_passages_begin_with_the_token_between_texts():

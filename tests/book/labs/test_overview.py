@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -110,7 +111,9 @@ def test_unknown_name_lists_the_rows() -> None:
 class Letters:
     """A tokenizer of letters."""
 
-    def encode(self, text: str) -> list[int]:
+    special_tokens: ClassVar = {"<|endoftext|>": 0}
+
+    def encode(self, text: str, add_special: bool = False) -> list[int]:
         return [ord(letter) for letter in text]
 
 

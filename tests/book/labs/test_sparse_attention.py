@@ -9,8 +9,10 @@ from llmlib.book.labs.sparse_attention import (
     FILE,
     IN_FRONT,
     RESTARTED,
+    VALUES,
     VISIBLE,
     restarted,
+    revalued,
     under,
     visible,
 )
@@ -57,6 +59,51 @@ def test_beginning_anew_reads_the_last_tokens_alone(model):
         alone.append(nn.functional.cross_entropy(logits, torch.tensor(ids[t + 1])))
     assert restarted(model, ids, [5]) == pytest.approx(float(torch.stack(alone).mean()), abs=1e-5)
     assert restarted(model, ids, []) != pytest.approx(restarted(model, ids, [5]), abs=1e-4)
+
+
+@torch.no_grad()
+def test_a_value_left_as_it_is_changes_nothing(model):
+    ids = torch.randint(60, (257,)).tolist()
+    for name in ("everything", "0 and last 63"):
+        own = float(under(model, ids, name).mean())
+        assert revalued(model, ids, "as it is", name) == pytest.approx(own, abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_value_of_zero_is_one_that_a_cache_holds_as_zero(model):
+    """The start token reads its own value, then only its keys are left to those who come after."""
+    ids = torch.randint(60, (257,)).tolist()
+    text, model = torch.tensor([ids]), model.double()
+    cache = model.new_cache(capacity=256)
+    model(text[:, :1], cache=cache)
+    for index in range(2):
+        cache.layer(index).held()[1].zero_()
+    logits = model(text[:, 1:256], cache=cache)[0, 127:]
+    expected = float(nn.functional.cross_entropy(logits, text[0, 129:]))
+    assert revalued(model, ids, "zero", "everything") == pytest.approx(expected, abs=1e-9)
+    assert revalued(model, ids, "as it is", "everything") != pytest.approx(expected, abs=1e-6)
+
+
+@torch.no_grad()
+def test_values_are_scaled_by_what_their_settings_say(model):
+    ids = torch.randint(60, (257,)).tolist()
+    found = {name: revalued(model, ids, name, "everything") for name in VALUES}
+    assert len({round(loss, 5) for loss in found.values()}) == len(VALUES)
+    # A value that is of median length already: that of one token throughout.
+    alike = [7] * 257
+    same = [revalued(model, alike, name, "everything") for name in ("as it is", "of median length")]
+    assert same[0] == pytest.approx(same[1], abs=1e-5)
+
+    def silenced(_, __, out):
+        out = out.clone()
+        out[:, 8] = 0
+        return out
+
+    hooks = [block.mixer.value.register_forward_hook(silenced) for block in model.blocks]
+    expected = float(under(model, ids, "everything").mean())
+    for hook in hooks:
+        hook.remove()
+    assert found["of token 8 zero"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_is_stored_is_complete():

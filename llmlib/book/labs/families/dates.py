@@ -23,12 +23,13 @@ from llmlib.encoder_decoder import EncoderDecoder
 from llmlib.training import Batch, train
 
 MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-def _ordinal(n: int) -> str:
+def ordinal(n: int) -> str:
     """Such as 21st for 21."""
     teen = 10 < n % 100 < 20
     return f"{n}" + ("th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th"))
@@ -39,7 +40,7 @@ FORMS: dict[str, Callable[[datetime.date], str]] = {
     "American": lambda d: f"{MONTHS[d.month - 1]} {d.day}, {d.year}",
     "slashes": lambda d: f"{d.day:02}/{d.month:02}/{d.year}",
     "weekday": lambda d: f"{DAYS[d.weekday()]}, {d.day} {MONTHS[d.month - 1][:3]} {d.year}",
-    "words": lambda d: f"the {_ordinal(d.day)} of {MONTHS[d.month - 1]}, {d.year}",
+    "words": lambda d: f"the {ordinal(d.day)} of {MONTHS[d.month - 1]}, {d.year}",
 }
 CHARACTERS = sorted(set(" ,/-0123456789thestndrdof" + "".join(MONTHS + DAYS)))
 PADDING, START = 0, 1
@@ -119,12 +120,12 @@ class Rewriter(nn.Module):
         if isinstance(self.model, EncoderDecoder):
             return self.model(read, begun, source_mask=seen)
         # A decoder pads on the left: the text has to stand next to what is written.
-        whole = torch.cat([_shifted(read), begun], 1)
+        whole = torch.cat([shifted(read), begun], 1)
         mask = torch.cat([seen.flip(1), torch.ones_like(begun)], 1)
         return self.model(whole, attention_mask=mask)[:, LONGEST:]
 
 
-def _shifted(read: Texts) -> Texts:
+def shifted(read: Texts) -> Texts:
     """Padding moved from the right to the left."""
     n = (read != PADDING).sum(1, keepdim=True)
     places = (torch.arange(LONGEST) + n) % LONGEST
@@ -139,12 +140,12 @@ def batches(seed: int, rows: int = 64) -> Iterator[Batch]:
         yield torch.cat([read, written[:, :-1]], 1), written[:, 1:]
 
 
-def trained(config: arch.ModelConfig, seed: int = 0, steps: int = 300) -> Rewriter:
+def trained(config: arch.ModelConfig, seed: int = 0, steps: int = 350) -> Rewriter:
     """One of the two, trained on 64 dates a step; in evaluation mode."""
     torch.manual_seed(seed)
     model = enlarged(Rewriter(config))
     train(
-        model, batches(seed), steps, lr=5e-3, warmup_steps=30, schedule="cosine",
+        model, batches(seed), steps, lr=5e-3, warmup_steps=min(30, steps), schedule="cosine",
         betas=(0.9, 0.98), clip_norm=1.0,
     )  # fmt: skip
     return model.eval()

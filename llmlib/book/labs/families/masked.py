@@ -30,7 +30,7 @@ from llmlib.training import IGNORED, Batch, train
 MASK, RARE, FIRST = 0, 1, 2
 """Ids: the hidden word, a word outside the vocabulary, the first of the vocabulary."""
 N_WORDS, WINDOW, MIDDLE, HIDDEN = 500, 12, 6, 2
-LIVE = 300
+LIVE = 400
 """Steps of a training that a page has time for."""
 Windows = Int[Tensor, "n window"]
 Scores = Float[Tensor, "n vocab"]
@@ -72,7 +72,7 @@ def windows(ids: Int[Tensor, " length"], n: int, draw: torch.Generator) -> Windo
     return ids[starts + torch.arange(WINDOW)]
 
 
-def tests(n: int = 2000) -> Windows:
+def questions(n: int = 2000) -> Windows:
     """Windows of the held-out text whose middle word is in the vocabulary; the same each time."""
     drawn = windows(king_james().held_out, 2 * n, torch.Generator().manual_seed(99))
     return drawn[drawn[:, MIDDLE] != RARE][:n]
@@ -146,8 +146,8 @@ def trained(kind: str, seed: int = 0, steps: int = LIVE) -> nn.Module:
     model = enlarged(Decoder(config(causal=True)) if following else Masked(kind == "one side"))
     batches = next_batches(seed) if following else masked_batches(seed)
     train(
-        model, batches, steps, lr=5e-3, warmup_steps=30, schedule="cosine", clip_norm=1.0,
-        betas=(0.9, 0.98),
+        model, batches, steps, lr=5e-3, warmup_steps=min(30, steps), schedule="cosine",
+        clip_norm=1.0, betas=(0.9, 0.98),
     )  # fmt: skip
     return model.eval()
 
@@ -253,10 +253,12 @@ class Study:
 
 def study(seed: int = 0, steps: int = LIVE, n: int = 1000) -> Study:
     """Train the three and let everybody guess the middle of the same held-out windows."""
-    read = tests(n)
+    read = questions(n)
     models = {kind: trained(kind, seed, steps) for kind in KINDS}
     both, one, decoder = models.values()
-    assert isinstance(both, Masked) and isinstance(one, Masked) and isinstance(decoder, Decoder)
+    assert isinstance(both, Masked)
+    assert isinstance(one, Masked)
+    assert isinstance(decoder, Decoder)
     guesses = {
         "most frequent word": by_counts(read),
         "counts, left neighbour": by_counts(read, left=True),

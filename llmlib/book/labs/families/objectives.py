@@ -5,6 +5,7 @@ Each function is the objective and nothing else; which places are hidden is an a
 ten hidden tokens one stays and one becomes a random token) and its guess at the next sentence.
 """
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -195,4 +196,4 @@ def hidden_spans(length: int, share: float, mean: float, seed: int) -> list[Span
 def _cut(length: int, n: int, draw: random.Random) -> list[int]:
     """A length as n positive parts."""
     borders = [0, *sorted(draw.sample(range(1, length), n - 1)), length]
-    return [b - a for a, b in zip(borders, borders[1:], strict=False)]
+    return [b - a for a, b in itertools.pairwise(borders)]

@@ -130,7 +130,8 @@ CHECKS: tuple[Callable[[Space], bool], ...] = (
 def judge(text: str, check: Callable[[Space], bool]) -> str:
     """Whether a text runs and does what the check asks for: "passes", or how it fails."""
     try:
-        return "passes" if check(execute(text)) else "fails: it runs, and does not do this"
+        done = check(execute(text))
+        return "passes" if done else "fails: it runs, and does not do what is asked"
     except (NameError, RuntimeError, TypeError, ValueError) as error:
         return f"fails: {type(error).__name__}: {str(error).splitlines()[0]}"
 

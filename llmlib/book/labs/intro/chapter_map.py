@@ -9,8 +9,11 @@ from pathlib import Path
 import yaml
 from IPython.display import HTML, display
 
+import llmlib
 from llmlib.book.labs.intro.thumbnails import thumbnail
 
+BOOK = Path(llmlib.__file__).parents[1]
+"""Not the notebook's folder: a copy over a reader's own model lies elsewhere."""
 WORDS_PER_MINUTE = 150  # with the figures and the code between them
 
 
@@ -86,7 +89,7 @@ def minutes(notebook: Path) -> int:
     return max(5, 5 * round(words / WORDS_PER_MINUTE / 5))
 
 
-def show_map(root: Path) -> None:
+def show_map(root: Path = BOOK) -> None:
     """Shows the map of the book that lies in `root`."""
     number, shown = 0, []
     for caption, names in parts(root):

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from llmlib.book.labs.tables import read_rows
+from llmlib.book.real_model import start_of
 from llmlib.decoder import Decoder
 from llmlib.tokenization import AnyTokenizer
 
 _HERE = Path(__file__).parent
-START = 0
-"""<|endoftext|>, which parts the texts of SmolLM2 in training: every text begins after it."""
 
 # --- examples in the prompt -------------------------------------------------------------------
 
@@ -97,13 +97,14 @@ def _answered(
     """P(right answer), by its first token, and whether it is the first guess."""
     texts = []
     for _, shown, (question, _) in prompts:
-        ids = [START]
+        ids = start_of(tokenizer)
         for n, (a, b) in enumerate(shown):
             ids += tokenizer.encode(("\n" if n else "") + f"{a} ->") + tokenizer.encode(f" {b}")
         texts.append(ids + tokenizer.encode(("\n" if shown else "") + f"{question} ->"))
     answers = [tokenizer.encode(f" {answer}")[0] for _, _, (_, answer) in prompts]
     width = max(map(len, texts))
-    logits = model(torch.tensor([text + [START] * (width - len(text)) for text in texts]))
+    # What fills a row up comes after what is read.
+    logits = model(torch.tensor([text + [0] * (width - len(text)) for text in texts]))
     last = torch.stack([row[len(text) - 1] for row, text in zip(logits, texts, strict=True)])
     p = last.double().softmax(-1)
     return [(float(q[i]), float(q.argmax() == i)) for q, i in zip(p, answers, strict=True)]
@@ -122,7 +123,7 @@ class Answer(NamedTuple):
 
 def sums(model: Decoder, tokenizer: AnyTokenizer, seed: int, n: int = 12) -> list[Answer]:
     """Sums of two-digit numbers, each with those before it as examples."""
-    draw, ids, spots = random.Random(seed), [START], []
+    draw, ids, spots = random.Random(seed), start_of(tokenizer), []
     for _ in range(n):
         a, b = draw.randrange(10, 100), draw.randrange(10, 100)
         ids += tokenizer.encode(f"{a} + {b} = ")
@@ -139,17 +140,12 @@ def sums(model: Decoder, tokenizer: AnyTokenizer, seed: int, n: int = 12) -> lis
 
 def stored_few_shot() -> list[FewShot]:
     """The rows of few_shot.tsv."""
-    return [FewShot(e, int(s), int(k), float(p), float(f)) for e, s, k, p, f in _read("few_shot")]
+    return read_rows(_HERE / "few_shot.tsv", FewShot)
 
 
 def stored_sums() -> list[Answer]:
     """The rows of sums.tsv."""
-    return [Answer(int(s), float(c), int(r)) for s, c, r in _read("sums")]
-
-
-def _read(name: str) -> list[list[str]]:
-    with (_HERE / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file, delimiter="\t"))[1:]
+    return read_rows(_HERE / "sums.tsv", Answer)
 
 
 def _write(name: str, fields: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
