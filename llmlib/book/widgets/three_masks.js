@@ -4,11 +4,13 @@ function paint(known, isRow) {
   return { fill: color(isRow ? 2 : 1), "fill-opacity": isRow ? 1 : 0.35 };
 }
 
-function drawMask(parent, panel, width, ask) {
+// Room for a token on either side of a grid, and for slanted ones above it.
+const SIDE = 46, TOP = 44;
+
+function drawMask(parent, panel, cell, ask) {
   const box = html("div", { class: "lm-panel" }, parent);
   html("p", { class: "lm-title" }, box, panel.title);
-  const left = 46, right = 46, top = 44, n = panel.rows.length;
-  const cell = Math.min(17, (width - left - right) / n), height = top + cell * n + 6;
+  const left = SIDE, top = TOP, n = panel.rows.length, width = 2 * SIDE + n * cell, height = top + cell * n + 6;
   const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" }, box);
   panel.rows.forEach((token, j) => {
     const y = top + j * cell, x = left + (j + 0.7) * cell, isRow = j === panel.at;
@@ -39,11 +41,12 @@ function render({ model, el }) {
     model.save_changes();
   };
   explorer(model, el, (figure, width) => {
-    const frame = model.get("frames")[frameIndex(model)], count = frame.panels.length;
-    const each = width >= 660 ? Math.floor((width - 16 * (count - 1)) / count) : Math.min(width, 300);
+    const frame = model.get("frames")[frameIndex(model)], sizes = frame.panels.map((panel) => panel.rows.length);
+    const together = width - (16 + 2 * SIDE) * sizes.length + 14, rows = sizes.reduce((a, b) => a + b);
+    const cell = together / rows >= 12 ? Math.min(17, together / rows) : Math.min(17, (width - 2 * SIDE) / Math.max(...sizes));
     legend(html("div", { class: "lm-picture" }, figure), [{ color: 2, label: "what is known where the word is guessed", area: true },
       { color: 1, label: "known elsewhere", area: true }]);
-    frame.panels.forEach((panel) => drawMask(figure, panel, each, ask));
+    frame.panels.forEach((panel) => drawMask(figure, panel, cell, ask));
     return frame.note;
   });
 }

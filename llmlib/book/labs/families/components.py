@@ -44,8 +44,8 @@ def _layers(config: arch.ModelConfig) -> str:
 
 def _sees(config: arch.ModelConfig) -> str:
     if config.family == "encoder-decoder":
-        return "source, and before"
-    return "before" if config.family == "decoder" else "all"
+        return "source, up to itself"
+    return "up to itself" if config.family == "decoder" else "all"
 
 
 def _head(config: arch.ModelConfig) -> str:
@@ -83,11 +83,12 @@ def code_lines(*names: str) -> int:
     for name in names:
         path = root / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            count += _lines(file.read_text(encoding="utf-8"))
+            count += lines_of(file.read_text(encoding="utf-8"))
     return count
 
 
-def _lines(text: str) -> int:
+def lines_of(text: str) -> int:
+    """Lines of code of a text."""
     lines: set[int] = set()
     start = True  # of a statement, where a text that stands alone is a docstring
     skipped = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING)
