@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 import llmlib.architecture as arch
-from llmlib.blocks import Source
 from llmlib.book.labs.families.small import enlarged
 from llmlib.decoder import Decoder
 from llmlib.encoder_decoder import EncoderDecoder
+from llmlib.source import Source
 from llmlib.training import Batch, train
 
 MONTHS = (
