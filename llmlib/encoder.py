@@ -133,7 +133,7 @@ class Encoder(BlockStack):
             raise ValueError(f"head is {self.config.head!r}, expected 'tokens': a model that was "
                              "trained, or loaded, with its head")  # fmt: skip
         x = hidden if self.transform is None else self.transform(hidden)
-        return token_scores(self.config, x, self.output, self.embedding, self.output_bias)
+        return token_scores(self.config, x, self.output, self.embedding.weight, self.output_bias)
 
     def hidden_states(
         self,

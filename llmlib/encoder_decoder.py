@@ -33,7 +33,9 @@ from llmlib.source import Source
 from llmlib.stack import BlockStack
 
 TokenIds = Int[Tensor, "batch seq"]
+SourceIds = Int[Tensor, "batch seq_k"]
 PaddingMask = Shaped[Tensor, "batch total"]
+SourceMask = Shaped[Tensor, "batch seq_k"]
 
 
 class EncoderDecoder(nn.Module):
@@ -68,11 +70,11 @@ class EncoderDecoder(nn.Module):
 
     def forward(
         self,
-        source: TokenIds | Source,
+        source: SourceIds | Source,
         target_ids: TokenIds,
         cache: KVCache | None = None,
         *,
-        source_mask: PaddingMask | None = None,
+        source_mask: SourceMask | None = None,
         attention_mask: PaddingMask | None = None,
         last_only: bool = False,
     ) -> Float[Tensor, "batch shown vocab"]:
@@ -103,7 +105,7 @@ class EncoderDecoder(nn.Module):
         x = self.decoder.run(x, at, cache, source)
         return self._head(x[:, -1:] if last_only else x)
 
-    def encode(self, source_ids: TokenIds, source_mask: PaddingMask | None = None) -> Source:
+    def encode(self, source_ids: SourceIds, source_mask: SourceMask | None = None) -> Source:
         """The source read once, for any number of passes over targets."""
         readers = () if source_mask is None else self.encoder.readers()
         check_pass(self.config, readers, source_ids, None, source_mask)
@@ -119,9 +121,9 @@ class EncoderDecoder(nn.Module):
     @torch.no_grad()
     def cross_maps(
         self,
-        source_ids: TokenIds,
+        source_ids: SourceIds,
         target_ids: TokenIds,
-        source_mask: PaddingMask | None = None,
+        source_mask: SourceMask | None = None,
     ) -> list[Float[Tensor, "batch heads seq seq_k"]]:
         """Where each position of the target looks in the source: a tensor for each layer."""
         source, found = self.encode(source_ids, source_mask), []
@@ -154,7 +156,7 @@ class EncoderDecoder(nn.Module):
 
     def _head(self, x: Hidden) -> Float[Tensor, "batch seq vocab"]:
         x = x if self.decoder.norm is None else self.decoder.norm(x)
-        return token_scores(self.config, x, self.output, self.embedding, self.output_bias)
+        return token_scores(self.config, x, self.output, self.embedding.weight, self.output_bias)
 
 
 def _check(config: arch.ModelConfig) -> None:
@@ -228,7 +230,7 @@ def generate(
     start: Any = list(start_ids)
     if isinstance(source_ids, Tensor):
         start = prompt_tensor(start, device).expand(len(source.hidden), -1)
-    return decoder.generate(Writer(model, source), start, max_new_tokens, **options)  # type: ignore[call-overload]
+    return decoder.generate(Writer(model, source), start, max_new_tokens, **options)
 
 
 __all__ = ["EncoderDecoder", "Source", "Writer", "generate"]

@@ -37,7 +37,7 @@ def make_output(config: arch.ModelConfig) -> nn.Linear | None:
 
 
 def embedded(
-    config: arch.ModelConfig, embedding: nn.Embedding, token_ids: Int[Tensor, "batch seq"]
+    config: arch.ModelConfig, embedding: nn.Module, token_ids: Int[Tensor, "batch seq"]
 ) -> Hidden:
     """The vectors of the ids, scaled where the description says so."""
     x, scale = embedding(token_ids), config.embedding_scale
@@ -49,11 +49,11 @@ def token_scores(
     config: arch.ModelConfig,
     x: Hidden,
     output: nn.Module | None,
-    embedding: nn.Embedding,
+    table: Float[Tensor, "vocab dim"],
     bias: Float[Tensor, " vocab"] | None = None,
 ) -> Float[Tensor, "batch seq vocab"]:
-    """Logits of a stream that is normalized: by the head's matrix, or by the embedding's."""
-    logits = nn.functional.linear(x, embedding.weight) if output is None else output(x)
+    """Logits of a stream that is normalized: by the head's matrix, or by the embedding's table."""
+    logits = nn.functional.linear(x, table) if output is None else output(x)
     logits = logits if bias is None else logits + bias
     if config.output_scale is not None:
         logits = logits * config.output_scale

@@ -8,10 +8,10 @@ once.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmlib.architecture import ModelConfig
 from llmlib.decoder.compiled import compiled, whole_step, why_not_compiled
@@ -25,7 +25,7 @@ from llmlib.decoder.requests import (
     stop_set,
 )
 from llmlib.decoder.single_step import SingleStep
-from llmlib.kv_cache import FixedKVCache, KVCache
+from llmlib.kv_cache import FixedKVCache, KVCache, Reader
 from llmlib.sampling import greedy
 
 COMPILED_ROOM = 128  # compiled programs are made for multiples of so many tokens
@@ -33,20 +33,37 @@ COMPILED_ROOM = 128  # compiled programs are made for multiples of so many token
 Choose = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
+class Continues(Protocol):
+    """What `generate` asks of a model: a Decoder, or another that has read all but the text."""
+
+    config: ModelConfig
+    embedding: nn.Embedding
+
+    def readers(self) -> list[Reader]:
+        """What a cache has to know of each layer."""
+
+    def new_cache(self, capacity: int | None = None) -> KVCache:
+        """An empty cache."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Logits, (batch, seq, vocab)."""
+
+
 @overload
 def generate(
-    model: Decoder, prompt_ids: Sequence[int], max_new_tokens: int, **options: Any
+    model: Continues, prompt_ids: Sequence[int], max_new_tokens: int, **options: Any
 ) -> Iterator[int]: ...
 
 
 @overload
 def generate(
-    model: Decoder, prompt_ids: Tensor, max_new_tokens: int, **options: Any
+    model: Continues, prompt_ids: Tensor, max_new_tokens: int, **options: Any
 ) -> Iterator[Tensor]: ...
 
 
 def generate(  # type: ignore[misc]  # the overloads leave the options to this signature
-    model: Decoder,
+    model: Continues,
     prompt_ids: Sequence[int] | Tensor,
     max_new_tokens: int,
     *,
@@ -103,7 +120,7 @@ def generate(  # type: ignore[misc]  # the overloads leave the options to this s
     return (int(chosen) for chosen in stream) if single else stream
 
 
-def _usual_cache(model: Decoder, total: int, compile: bool) -> KVCache:
+def _usual_cache(model: Continues, total: int, compile: bool) -> KVCache:
     if compile:
         # One compiled program serves all lengths up to the same multiple.
         return FixedKVCache(-(-total // COMPILED_ROOM) * COMPILED_ROOM)
@@ -112,7 +129,7 @@ def _usual_cache(model: Decoder, total: int, compile: bool) -> KVCache:
 
 @torch.no_grad()
 def _stream(
-    model: Decoder, ids: Tensor, max_new_tokens: int, sampler: Choose, stop_ids: set[int],
+    model: Continues, ids: Tensor, max_new_tokens: int, sampler: Choose, stop_ids: set[int],
     mask: Tensor | None, cache: KVCache | None, compile: bool,
 ) -> Iterator[Tensor]:  # fmt: skip
     """One (batch,) tensor a step, until all rows have stopped."""
@@ -139,7 +156,7 @@ def _stream(
 class _Step:
     """Logits of the next token, by the fastest that computes what the model does."""
 
-    def __init__(self, model: Decoder, batch: int, cache: KVCache | None, compile: bool) -> None:
+    def __init__(self, model: Continues, batch: int, cache: KVCache | None, compile: bool) -> None:
         self.model, self.batch, self.cache, self.compile = model, batch, cache, compile
         self.single: SingleStep | None = None
         self.prompt = True
@@ -153,7 +170,7 @@ class _Step:
     def _fastest(self, mask: Tensor | None) -> Callable[..., Tensor]:
         """Looked up for each token: hooks and weights may have changed since the last."""
         model, cache = self.model, self.cache
-        if isinstance(cache, FixedKVCache) and not self.compile:
+        if not isinstance(model, Decoder) or (isinstance(cache, FixedKVCache) and not self.compile):
             return model
         if mask is None:
             if self.single is not None and self.single.still_fits():

@@ -115,7 +115,7 @@ class Decoder(BlockStack):
     def head(self, x: Hidden) -> Logits:
         """Logits of a residual stream: the last block's, or an earlier one's (the logit lens)."""
         x = x if self.norm is None else self.norm(x)
-        return token_scores(self.config, x, self.output, self.embedding)
+        return token_scores(self.config, x, self.output, self.embedding.weight)
 
     def hidden_states(self, token_ids: TokenIds) -> list[Hidden]:
         """The residual stream after the embedding and after each block: L + 1 tensors."""
