@@ -47,6 +47,7 @@ PADDING, START = 0, 1
 IDS = {character: i + 2 for i, character in enumerate(CHARACTERS)}
 VOCAB, LONGEST, WRITTEN = len(IDS) + 2, 27, 10
 Texts = Int[Tensor, "rows seq"]
+Written = Int[Tensor, "rows written"]
 
 
 @functools.cache
@@ -69,7 +70,7 @@ def targets(days: Sequence[datetime.date]) -> Texts:
     return torch.tensor([[START, *(IDS[c] for c in day.isoformat())] for day in days])
 
 
-def pairs(days: Sequence[datetime.date], seed: int) -> tuple[Texts, Texts]:
+def pairs(days: Sequence[datetime.date], seed: int) -> tuple[Texts, Written]:
     """Each day in a form drawn for it, and what is to be written."""
     draw = random.Random(seed)
     forms = list(FORMS.values())
@@ -152,7 +153,7 @@ def trained(config: arch.ModelConfig, seed: int = 0, steps: int = 350) -> Rewrit
 
 
 @torch.no_grad()
-def written(model: Rewriter, read: Texts) -> Texts:
+def written(model: Rewriter, read: Texts) -> Written:
     """What the model writes, the likeliest character each time."""
     begun = torch.full((len(read), 1), START)
     for _ in range(WRITTEN):
@@ -182,7 +183,7 @@ def cross_map(model: Rewriter, source: str) -> tuple[str, Float[Tensor, "heads w
 
 @torch.no_grad()
 def without(
-    model: Rewriter, read: Texts, expected: Texts, which: str, seed: int = 0
+    model: Rewriter, read: Texts, expected: Written, which: str, seed: int = 0
 ) -> Float[Tensor, "rows written"]:
     """How probable each right character is when one place of the source is hidden as it is written.
 

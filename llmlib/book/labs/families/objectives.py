@@ -170,7 +170,7 @@ def hidden_places(length: int, share: float, seed: int) -> list[int]:
     return sorted(random.Random(seed).sample(range(length), n))
 
 
-def hidden_spans(length: int, share: float, mean: float, seed: int) -> list[Span]:
+def hidden_spans(length: int, share: float, mean: int | float, seed: int) -> list[Span]:
     """Spans that cover a share of the text: so many that each has `mean` tokens on average.
 
     T5 hides 15% in spans of 3, BART 30% in spans whose lengths are Poisson with mean 3 (0 too).

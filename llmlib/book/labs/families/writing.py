@@ -8,6 +8,7 @@ each without knowing what the others say.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,7 +37,7 @@ def counted(block: nn.Module) -> Iterator[Passes]:
     """Counts the calls of a block inside."""
     found = Passes()
 
-    def note(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+    def note(_: nn.Module, given: tuple[Any, ...]) -> None:
         found.passes += 1
         found.tokens += given[0].shape[0] * given[0].shape[1]
 
