@@ -184,7 +184,7 @@ def cross_map(model: Rewriter, source: str) -> tuple[str, Float[Tensor, "heads w
 @torch.no_grad()
 def without(
     model: Rewriter, read: Texts, expected: Written, which: str, seed: int = 0
-) -> Float[Tensor, "rows written"]:
+) -> Float[Tensor, "rows right"]:
     """How probable each right character is when one place of the source is hidden as it is written.
 
     The place is hidden from cross-attention alone: the encoder has read it before. That is the one
