@@ -26,6 +26,7 @@ from llmlib.ends import (
     token_scores,
 )
 from llmlib.positions import Positions
+from llmlib.sizes import check_sizes
 from llmlib.stack import BlockStack
 from llmlib.tokenization import AnyTokenizer
 
@@ -230,18 +231,24 @@ def embed_texts(
         model: a sentence encoder, such as that of `llmlib.pretrained.minilm`.
         tokenizer: its own; its file says which tokens stand around a text.
         texts: the texts.
-        max_tokens: of a longer text the first, with the token that ends it.
+        max_tokens: of a longer text the first, those that stand around it included.
         batch: texts at once.
 
     Raises:
         TypeError: one text in the place of a list.
-        ValueError: no text.
+        ValueError: no text, sizes that are not positive, fewer tokens than stand around a text.
 
     Source: reimers2019sbert
     """
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"texts is {texts!r}, expected a list of texts")
-    rows = [_shortened(tokenizer.encode(text, add_special=True), max_tokens) for text in texts]
+    check_sizes(max_tokens=max_tokens, batch=batch)
+    begin, end = tokenizer.around
+    room = max_tokens - len(begin) - len(end)
+    if room < 0:
+        raise ValueError(f"max_tokens is {max_tokens}, expected at least {len(begin) + len(end)}, "
+                         "the tokens that stand around a text")  # fmt: skip
+    rows = [[*begin, *tokenizer.encode(text)[:room], *end] for text in texts]
     found = []
     for start in range(0, len(rows), batch):
         ids, mask = padded(rows[start : start + batch])
@@ -250,7 +257,3 @@ def embed_texts(
     if not found:
         raise ValueError(f"texts is {texts!r}, expected at least one text")
     return nn.functional.normalize(torch.cat(found), dim=-1)
-
-
-def _shortened(ids: list[int], longest: int) -> list[int]:
-    return ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]]

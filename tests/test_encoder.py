@@ -165,5 +165,9 @@ def test_texts_that_cannot_be_embedded(model, tmp_path):
     words = WordPieceTokenizer.from_vocab(vocabulary)
     with pytest.raises(TypeError, match="texts is 'a', expected a list of texts"):
         embed_texts(model, words, "a")
+    with pytest.raises(ValueError, match="max_tokens is 1, expected at least 2, the tokens that"):
+        embed_texts(model, words, ["a"], max_tokens=1)
+    with pytest.raises(ValueError, match="batch"):
+        embed_texts(model, words, ["a"], batch=0)
     with pytest.raises(ValueError, match=r"texts is \[\], expected at least one text"):
         embed_texts(model, words, [])

@@ -6,15 +6,15 @@
 Each prints the rows of its table.
 """
 
-import csv
 import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from llmlib.book.labs.families import dates, masked
+from llmlib.book.labs.tables import read_rows
 
 FOLDER = Path(__file__).parent
 STEPS = (masked.LIVE, 1200, 3600)
@@ -49,9 +49,6 @@ class DatesRun:
     exact: float
 
 
-Row = TypeVar("Row", MaskedRun, DatesRun)
-
-
 def masked_runs(seed: int) -> Iterator[MaskedRun]:
     """Train the three models of `masked` for each number of steps, and ask everybody."""
     for steps in STEPS:
@@ -72,19 +69,12 @@ def dates_runs(seed: int) -> Iterator[DatesRun]:
 
 def stored_masked() -> list[MaskedRun]:
     """The rows of masked.tsv."""
-    return _stored(MaskedRun, FOLDER / "masked.tsv")
+    return read_rows(FOLDER / "masked.tsv", MaskedRun)
 
 
 def stored_dates() -> list[DatesRun]:
     """The rows of dates.tsv."""
-    return _stored(DatesRun, FOLDER / "dates.tsv")
-
-
-def _stored(kind: type[Row], file: Path) -> list[Row]:
-    types: dict[str, Any] = {name: f.type for name, f in kind.__dataclass_fields__.items()}
-    with file.open(encoding="utf-8", newline="") as stream:
-        table = csv.DictReader(stream, delimiter="\t")
-        return [kind(**{name: types[name](x) for name, x in row.items()}) for row in table]
+    return read_rows(FOLDER / "dates.tsv", DatesRun)
 
 
 def main() -> None:
